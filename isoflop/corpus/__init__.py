@@ -1,0 +1,23 @@
+"""The raw text that everything starts from.
+
+``documents("python")`` is the default corpus that every Python installation carries;
+``documents(path)`` reads a file or a folder. Both stream: memory does not grow with the corpus.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from isoflop.corpus.document import CorpusError, Document, Reading
+from isoflop.corpus.python_sources import installed_sources
+from isoflop.corpus.readers import SUFFIXES, read
+
+__all__ = ["SUFFIXES", "CorpusError", "Document", "Reading", "documents", "read"]
+
+
+def documents(corpus: str | Path, reading: Reading | None = None) -> Iterator[Document]:
+    """The documents of ``corpus``, in an order that depends on nothing but the corpus.
+
+    ``"python"`` names the default corpus (a folder of that name is ``"./python"``); anything else is the
+    path of a file or folder. What was met on the way is counted in ``reading``. Raises CorpusError.
+    """
+    return installed_sources(reading) if corpus == "python" else read(corpus, reading)

@@ -1,0 +1,59 @@
+"""What a corpus is made of, and the account of one reading of it."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class CorpusError(ValueError):
+    """The corpus cannot be used; the message says what is wrong, where, and what to do."""
+
+
+class RecordError(Exception):
+    """One record cannot be used; the message is the reason, the place is added where it is caught."""
+
+
+class Document(NamedTuple):
+    """One text, and where it came from: ``"a.jsonl.zst:17"`` is record 17 of that file, counted from 1."""
+
+    text: str
+    source: str
+
+
+@dataclass
+class Reading:
+    """The account of one reading: how far it is, and which records were put in quarantine.
+
+    A bad record is counted and left out. Only when more than ``bad_fraction`` of all records are bad, and
+    more than ``bad_minimum`` of them, is the corpus itself refused, which is known when the reading ends.
+    ``places`` holds the first ``places_kept`` bad records with their reasons. Progress counts bytes on disk.
+    """
+
+    bad_fraction: float = 0.01
+    bad_minimum: int = 10
+    places_kept: int = 100
+    records: int = 0
+    bad: int = 0
+    empty: int = 0
+    places: list[str] = field(default_factory=list)
+    disk_bytes_read: int = 0
+    disk_bytes: int = 0
+
+    def quarantine(self, place: str, reason: str) -> None:
+        """Count one bad record, already counted among the records, and remember where it is."""
+        self.bad += 1
+        if len(self.places) < self.places_kept:
+            self.places.append(f"{place}: {reason}")
+
+    def finish(self, corpus: object) -> None:
+        """Refuse a corpus with too many bad records, or with no document at all."""
+        examples = f" The first: {'; '.join(self.places[:3])}." if self.places else ""
+        if self.bad > max(self.bad_minimum, self.bad_fraction * self.records):
+            raise CorpusError(
+                f"{self.bad} of {self.records} records in {corpus} cannot be used, more than the "
+                f"{self.bad_fraction:.1%} that is let pass.{examples} Repair or remove them."
+            )
+        if self.records == self.bad + self.empty:
+            raise CorpusError(
+                f"{corpus} holds no document: {self.records} records, {self.bad} bad, {self.empty} empty."
+                f"{examples} Give a corpus with text in it."
+            )

@@ -1,0 +1,1 @@
+"""The Llama network: parameters, forward pass, conversion from and to transformers' layout."""

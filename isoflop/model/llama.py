@@ -1,0 +1,161 @@
+"""The Llama: RMSNorm, rotary grouped-query attention, SwiGLU, pre-norm residual blocks.
+
+A block is a pure function of tensors (:func:`block`), and the module only holds parameters. One compiled graph
+of that function therefore serves every layer of a model and every model of the same width, which is what makes
+a sweep of many small models affordable.
+
+Parameters are kept in fp32 and cast to the compute type where they are used, so that the optimiser sees full
+precision and the residual stream runs in bf16 where the hardware has it. Norms reduce in fp32. Query, key and
+value share one matrix, gate and up another: fewer and larger products. Rotary embeddings use the half-split
+layout of transformers. Left out: dropout (no Llama has it), KV caches and document masks (they come with the
+inference and long-context rooms).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from isoflop.model.attention import causal_attention
+from isoflop.planning.shape import Shape
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / rms(x) · weight over the last axis, reduced in fp32, returned in x's type."""
+    x32 = x.float()
+    return (x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps) * weight).to(x.dtype)
+
+
+def rotary_table(context: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of position × frequency, each (context, head_dim / 2), fp32."""
+    frequencies = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the halves of x (batch, time, heads, head_dim) by their position's angles."""
+    cos, sin = cos[:, None], sin[:, None]
+    first, second = x.float().chunk(2, -1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
+
+
+def attention(x: Tensor, qkv: Tensor, out: Tensor, cos: Tensor, sin: Tensor, heads: int, kv_heads: int) -> Tensor:
+    """Causal grouped-query self-attention of x (batch, time, width)."""
+    batch, time, width = x.shape
+    projected = F.linear(x, qkv.to(x.dtype)).view(batch, time, heads + 2 * kv_heads, width // heads)
+    q, k, v = projected.split((heads, kv_heads, kv_heads), 2)
+    q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+    mixed = causal_attention(*(t.transpose(1, 2).contiguous() for t in (q, k, v)))
+    return F.linear(mixed.transpose(1, 2).reshape(batch, time, width), out.to(x.dtype))
+
+
+def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """down(silu(gate(x)) · up(x))."""
+    gate, up = F.linear(x, gate_up.to(x.dtype)).chunk(2, -1)
+    return F.linear(F.silu(gate) * up, down.to(x.dtype))
+
+
+def block(
+    x: Tensor,
+    norm1: Tensor,
+    qkv: Tensor,
+    out: Tensor,
+    norm2: Tensor,
+    gate_up: Tensor,
+    down: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+    eps: float,
+) -> Tensor:
+    """One decoder block on x (batch, time, width)."""
+    x = x + attention(rms_norm(x, norm1, eps), qkv, out, cos, sin, heads, kv_heads)
+    return x + swiglu(rms_norm(x, norm2, eps), gate_up, down)
+
+
+@cache
+def compiled_block() -> Callable[..., Tensor]:
+    """The block as one compiled graph per shape, shared by all layers and models of this process."""
+    return torch.compile(block, dynamic=False)
+
+
+class Block(nn.Module):
+    """The parameters of one decoder block."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        width, kv_width, ffn = shape.width, shape.kv_width, shape.ffn
+        self.norm1 = nn.Parameter(torch.ones(width))
+        self.qkv = nn.Parameter(torch.empty(width + 2 * kv_width, width))
+        self.out = nn.Parameter(torch.empty(width, width))
+        self.norm2 = nn.Parameter(torch.ones(width))
+        self.gate_up = nn.Parameter(torch.empty(2 * ffn, width))
+        self.down = nn.Parameter(torch.empty(width, ffn))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Normal with variance 1/fan-in; the two matrices that write to the stream are scaled by 1/√(2·layers)."""
+        for matrix in (self.qkv, self.out, self.gate_up, self.down):
+            std = matrix.shape[1] ** -0.5
+            if matrix is self.out or matrix is self.down:
+                std /= math.sqrt(2 * self.shape.layers)
+            nn.init.normal_(matrix, 0.0, std, generator=generator)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, apply: Callable[..., Tensor] = block) -> Tensor:
+        """Apply this block by the given implementation of :func:`block`, eager or compiled."""
+        s = self.shape
+        weights = (self.norm1, self.qkv, self.out, self.norm2, self.gate_up, self.down)
+        return apply(x, *weights, cos, sin, s.heads, s.kv_heads, s.norm_eps)
+
+
+class Llama(nn.Module):
+    """A Llama of the given shape. ``compute`` is the type of activations, ``compiled`` whether blocks are compiled."""
+
+    def __init__(self, shape: Shape, *, compute: torch.dtype = torch.float32, compiled: bool = False) -> None:
+        super().__init__()
+        self.shape, self.compute, self.compiled = shape, compute, compiled
+        self.embedding = nn.Parameter(torch.empty(shape.vocab, shape.width))
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.norm = nn.Parameter(torch.ones(shape.width))
+        self.untied_head = None if shape.tied else nn.Parameter(torch.empty(shape.vocab, shape.width))
+        cos, sin = rotary_table(shape.context, shape.head_dim, shape.rope_theta)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def initialise(self, seed: int) -> Llama:
+        """Fill the parameters from one seed, in a fixed order, on the CPU; returns the model."""
+        generator = torch.Generator().manual_seed(seed)
+        nn.init.normal_(self.embedding, 0.0, self.shape.width**-0.5, generator=generator)
+        for layer in self.blocks:
+            layer.initialise(generator)  # type: ignore[operator]
+        if self.untied_head is not None:
+            nn.init.normal_(self.untied_head, 0.0, self.shape.width**-0.5, generator=generator)
+        return self
+
+    @property
+    def head(self) -> nn.Parameter:
+        """The output matrix (vocab, width): the embedding itself when tied."""
+        return self.embedding if self.untied_head is None else self.untied_head
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """Final normalised states (batch, time, width) of token ids (batch, time), before the output head."""
+        time = tokens.shape[1]
+        if time > self.shape.context:
+            raise ValueError(f"{time} tokens do not fit this model's context of {self.shape.context}")
+        cos, sin = self.cos[:time], self.sin[:time]  # type: ignore[index]
+        x = F.embedding(tokens, self.embedding).to(self.compute)
+        apply = compiled_block() if self.compiled else block
+        for layer in self.blocks:
+            x = layer(x, cos, sin, apply)
+        return rms_norm(x, self.norm, self.shape.norm_eps)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (batch, time, vocab) of token ids (batch, time)."""
+        return F.linear(self.hidden(tokens), self.head.to(self.compute))

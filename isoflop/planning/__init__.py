@@ -1,0 +1,1 @@
+"""What to train: shapes and their arithmetic, the ladder of sizes, hyper-parameters, and the plan."""

@@ -1,0 +1,73 @@
+"""The ladder: a well-proportioned Llama of any size, from about 0.05M to 400B parameters.
+
+Proportions follow the released Llamas where there are any (width/layers ≈ 128 from 8B up, heads of 128 or 64,
+at most 8 key-value heads, FFN 3.5 × width) and shrink smoothly below them: a two-layer model of width 64 is as
+well-formed a member as Llama 3 8B, so a law fitted on one end speaks about the other. What was left out:
+layouts over devices (divisibility by tensor-parallel degree), which belongs to the full planner.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from isoflop.planning.shape import Shape
+
+TIED_BELOW = 4e9  # Llama 3.2 ties its 1B and 3B, Llama 3 unties its 8B
+
+
+def aspect(width: int) -> float:
+    """The width-to-layers ratio aimed at: 24 at width 64, growing slowly to Llama 3's 128."""
+    return min(128.0, 24.0 * (width / 64) ** 0.4)
+
+
+def heads_of(width: int) -> int:
+    """Query heads, an even number: 2 or 4 when tiny, then heads of 32, 64 and, from width 4,096, 128."""
+    if width <= 128:
+        return 2 if width <= 64 else 4
+    return width // (32 if width < 512 else 64 if width < 4096 else 128)
+
+
+def shape_of(width: int, layers: int, vocab: int, *, context: int = 256, tied: bool = True) -> Shape:
+    """The ladder's member with this width and depth: heads, key-value heads and FFN follow from the width."""
+    heads = heads_of(width)
+    kv_heads = max(k for k in range(1, 9) if heads % k == 0 and 2 * k <= heads)
+    step = 16 if width < 1024 else 256
+    ffn = round(3.5 * width / step) * step
+    theta = 10_000.0 if context <= 4096 else 500_000.0
+    return Shape(layers, width, heads, kv_heads, ffn, vocab, context, tied, theta)
+
+
+def widths() -> Iterator[int]:
+    """Widths that run well: multiples of 16 when tiny and of 2,048 when huge, so that heads come out even."""
+    width = 32
+    while width <= 20_480:
+        yield width
+        width += 16 if width < 128 else 64 if width < 512 else 2 ** int(math.log2(width / 4))
+
+
+def shape_for(params: float, vocab: int, *, context: int = 256, tied: bool | None = None) -> Shape:
+    """The ladder's best member near ``params`` parameters (convention ``matmul``).
+
+    Weighs closeness in size against good proportions: being 10% off in size costs as much
+    as being 40% off in aspect. Raises ValueError when the vocabulary alone is larger.
+    """
+    tied = params < TIED_BELOW if tied is None else tied
+    best: tuple[float, Shape] | None = None
+    for width in widths():
+        per_layer = shape_of(width, 1, vocab, context=context, tied=tied)
+        room = (params - vocab * width) / per_layer.layer_matrices
+        for layers in {max(1, math.floor(room)), max(1, math.ceil(room))}:
+            shape = shape_of(width, layers, vocab, context=context, tied=tied)
+            miss = math.log(shape.matmul / params)
+            skew = math.log(width / layers / aspect(width))
+            score = (4 * miss) ** 2 + skew**2
+            if best is None or score < best[0]:
+                best = (score, shape)
+    assert best is not None
+    if abs(math.log(best[1].matmul / params)) > math.log(1.5):
+        raise ValueError(
+            f"no model on the ladder has about {params:.3g} parameters with a vocabulary of {vocab}: "
+            f"the nearest has {best[1].matmul:,}; ask for a size nearer to it, or a smaller vocabulary"
+        )
+    return best[1]

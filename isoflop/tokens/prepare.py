@@ -1,0 +1,273 @@
+"""From a corpus to a tokenizer and shards of token ids, once.
+
+    read → drop exact duplicates → hold out validation → train the tokenizer on train → encode → shards
+
+The corpus is streamed three times (a survey of content hashes, the tokenizer's sample, the encoding), so that
+no more of it is in memory than a batch and 32 bytes a document; encoding takes nearly all of the time, about
+3 MB/s on two cores. Every file is committed whole and the manifest last: a folder with a manifest is complete,
+one without it is started anew, which is simpler than going on and costs what one run costs.
+
+Left out: near duplicates and quality rules, which are the corpus's business and change which documents arrive
+here; and mixing sources, which is the order of training's.
+"""
+
+import errno
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.corpus import CorpusError, Document, Reading, documents
+from isoflop.tokens.files import TEMPORARY, locked
+from isoflop.tokens.keys import derive_key
+from isoflop.tokens.manifest import FORMAT, MANIFEST, TOKENIZER, Manifest, Split
+from isoflop.tokens.selection import Mask, Survey, content_hash, survey
+from isoflop.tokens.shards import ShardWriter
+from isoflop.tokens.tokenizer import LARGEST_SAMPLE, Tokenizer, train_tokenizer
+
+Progress = Callable[[str, float, float], None]
+"""Called as (stage, done, total), in bytes; the stages are "read", "tokenizer" and "encode"."""
+
+LOCK = ".isoflop-lock"
+_BATCH_BYTES = 2 << 20
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """What decides the tokens. Sizes are bytes of UTF-8 text unless they say tokens.
+
+    ``corpus`` is "python" or a path. A corpus larger than ``max_bytes`` is sampled: documents are taken in the
+    order of a keyed hash of their content, from every source (JSON lines file, top folder or package) in
+    proportion to its number of documents, and at least one from each as long as they fit. Validation gets each
+    document with probability ``validation_fraction``, and one at least.
+    """
+
+    corpus: str = "python"
+    vocab_size: int = 8192
+    validation_fraction: float = 0.02
+    max_bytes: int | None = None
+    tokenizer_bytes: int = 10_000_000
+    shard_tokens: int = 2**28
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation_fraction <= 0.5:
+            raise ValueError(
+                f"validation_fraction is {self.validation_fraction}: it must be above 0, at most 0.5."
+            )
+        if self.max_bytes is not None and self.max_bytes < 1:
+            raise ValueError(
+                f"max_bytes is {self.max_bytes}: it must be positive, or absent for the whole corpus."
+            )
+        if not 1 <= self.tokenizer_bytes <= LARGEST_SAMPLE:
+            raise ValueError(f"tokenizer_bytes is {self.tokenizer_bytes}: it must be in 1…{LARGEST_SAMPLE}.")
+        if self.shard_tokens < 1:
+            raise ValueError(f"shard_tokens is {self.shard_tokens}: it must be positive.")
+
+
+def prepare(config: PrepareConfig, out: Path, progress: Progress | None = None) -> Manifest:
+    """Prepare ``config.corpus`` in the folder ``out``; at once if that has been done already.
+
+    Raises ValueError (CorpusError for the corpus) if the corpus cannot be used or is too small, if ``out``
+    holds a corpus prepared with another config or something else altogether, or if the disk is full.
+    """
+    out = Path(out)
+    if (out / MANIFEST).exists():
+        return _existing(config, out)
+    try:
+        _claim(out)
+        with locked(out / LOCK):
+            if (out / MANIFEST).exists():  # another process was preparing it while this one waited
+                return _existing(config, out)
+            _clear(out)
+            return _prepare(config, out, progress or _silent)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _clear(out)
+        raise ValueError(
+            f"the disk is full: {out} cannot hold the tokens (about half a byte for each byte of text). "
+            "Free some space, choose another folder, or set max_bytes."
+        ) from error
+
+
+def _prepare(config: PrepareConfig, out: Path, progress: Progress) -> Manifest:
+    reading = Reading()
+    found = survey(_watched(documents(config.corpus, reading), reading, progress))
+    roles = _roles(config, found)
+    tokenizer = _train_tokenizer(config, found, roles, progress)
+    tokenizer.save(out / TOKENIZER)
+    dtype = "<u2" if config.vocab_size <= 2**16 else "<u4"
+    splits = _encode(config, found, roles, tokenizer, out, np.dtype(dtype), progress)
+    manifest = Manifest(
+        format=FORMAT,
+        dtype=dtype,
+        vocab_size=tokenizer.vocab_size,
+        tokenizer_checksum=tokenizer.checksum,
+        corpus_fingerprint=found.fingerprint(roles.distinct),
+        config=asdict(config),
+        splits=splits,
+        quarantine={
+            "records": reading.records,
+            "bad": reading.bad,
+            "empty": reading.empty,
+            "duplicates": int(np.count_nonzero(~roles.distinct)),
+            "beyond_max_bytes": int(np.count_nonzero(roles.distinct & ~roles.kept)),
+            "places": reading.places,
+        },
+    )
+    manifest.write(out)
+    return manifest
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """What becomes of each document, as masks of shape (documents,)."""
+
+    distinct: Mask
+    train: Mask
+    validation: Mask
+
+    @property
+    def kept(self) -> Mask:
+        return self.train | self.validation
+
+
+def _roles(config: PrepareConfig, found: Survey) -> _Roles:
+    distinct = kept = found.first_occurrences()
+    if config.max_bytes is not None:
+        order = found.spread(distinct, derive_key(config.seed, "max_bytes"))
+        fits = np.cumsum(found.text_bytes[order]) <= config.max_bytes
+        kept = np.zeros_like(distinct)
+        kept[order[fits]] = True
+    if np.count_nonzero(kept) < 2:
+        raise CorpusError(
+            f"{config.corpus} has {np.count_nonzero(distinct)} distinct documents, "
+            f"{np.count_nonzero(kept)} of them within max_bytes: at least two are needed, one to train on and "
+            "one to hold out."
+        )
+    validation = found.held_out(kept, config.validation_fraction, derive_key(config.seed, "validation"))
+    if not (kept & ~validation).any():
+        raise CorpusError(
+            f"all {np.count_nonzero(kept)} documents of {config.corpus} were drawn for validation: "
+            "lower validation_fraction or give more documents."
+        )
+    return _Roles(distinct, kept & ~validation, validation)
+
+
+def _train_tokenizer(config: PrepareConfig, found: Survey, roles: _Roles, progress: Progress) -> Tokenizer:
+    order = found.spread(roles.train, derive_key(config.seed, "tokenizer"))
+    fits = np.cumsum(found.text_bytes[order]) <= config.tokenizer_bytes
+    fits[0] = True  # a first document larger than the sample is cut to its size
+    sample = np.zeros_like(roles.train)
+    sample[order[fits]] = True
+    total = float(found.text_bytes[sample].sum())
+
+    def texts() -> Iterator[str]:
+        done = 0
+        for index, text in _reread(config, found, sample):
+            yield text
+            done += int(found.text_bytes[index])
+            progress("tokenizer", done, total)
+
+    return train_tokenizer(texts(), config.vocab_size, config.tokenizer_bytes)
+
+
+def _encode(
+    config: PrepareConfig,
+    found: Survey,
+    roles: _Roles,
+    tokenizer: Tokenizer,
+    out: Path,
+    dtype: np.dtype[Any],
+    progress: Progress,
+) -> dict[str, Split]:
+    writers = {
+        name: ShardWriter(out, name, dtype, config.shard_tokens, tokenizer.byte_lengths, tokenizer.bos)
+        for name in ("train", "validation")
+    }
+    done, total = 0, float(found.text_bytes[roles.kept].sum())
+    try:
+        for batch in _batches(_reread(config, found, roles.kept), found.text_bytes):
+            encoded = tokenizer.encode_batch([text for _, text in batch])
+            for (index, _), ids in zip(batch, encoded, strict=True):
+                writer = writers["validation" if roles.validation[index] else "train"]
+                writer.write(np.array([tokenizer.bos, *ids, tokenizer.eos]))
+                done += int(found.text_bytes[index])
+            progress("encode", done, total)
+        splits = {name: writer.close() for name, writer in writers.items()}
+    except BaseException:
+        for writer in writers.values():
+            writer.abandon()
+        raise
+    assert sum(split.text_bytes for split in splits.values()) == total, "encoding lost text"
+    return splits
+
+
+def _reread(config: PrepareConfig, found: Survey, wanted: Mask) -> Iterator[tuple[int, str]]:
+    """The wanted documents with their numbers; a corpus that changed since the survey is an error."""
+    indices = np.flatnonzero(wanted)
+    last, index = int(indices[-1]), -1
+    for index, document in enumerate(documents(config.corpus)):
+        if index < len(wanted) and wanted[index]:
+            if content_hash(document.text.encode("utf-8")) & (1 << 64) - 1 != found.low[index]:
+                break
+            yield index, document.text
+        if index == last:
+            return
+    raise CorpusError(
+        f"{config.corpus} changed while it was being read: start again when nothing writes to it."
+    )
+
+
+def _batches(
+    numbered: Iterator[tuple[int, str]], sizes: NDArray[np.int64]
+) -> Iterator[list[tuple[int, str]]]:
+    batch, size = [], 0
+    for index, text in numbered:
+        batch.append((index, text))
+        size += int(sizes[index])
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _existing(config: PrepareConfig, out: Path) -> Manifest:
+    manifest = Manifest.read(out)
+    for field in fields(config):
+        ours, theirs = getattr(config, field.name), manifest.config.get(field.name)
+        if ours != theirs:
+            raise ValueError(
+                f"{out} was prepared with {field.name} = {theirs!r}, and now it is {ours!r}: "
+                "prepare into another folder, or remove this one."
+            )
+    return manifest
+
+
+def _claim(out: Path) -> None:
+    """Make the folder, and refuse one that holds something else: what is in it would be overwritten."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / LOCK).exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty, and not a corpus being prepared: give a new or empty folder.")
+
+
+def _clear(out: Path) -> None:
+    """Remove what an interrupted preparation left behind."""
+    for pattern in ("*.bin", TOKENIZER, f"*{TEMPORARY}"):
+        for file in out.glob(pattern):
+            file.unlink()
+
+
+def _watched(found: Iterator[Document], reading: Reading, progress: Progress) -> Iterator[Document]:
+    for document in found:
+        yield document
+        progress("read", reading.disk_bytes_read, reading.disk_bytes)
+
+
+def _silent(stage: str, done: float, total: float) -> None:
+    pass

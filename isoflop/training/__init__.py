@@ -1,0 +1,1 @@
+"""Training: schedules as functions of tokens, the loss, the optimiser, checkpoints and the loop."""
