@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isoflop.corpus import streams
-from isoflop.corpus.document import RecordError, CorpusError, Document, Reading
+from isoflop.corpus.document import CorpusError, Document, Reading, RecordError
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".jsonl.zst", ".jsonl.gz")
 

@@ -1,4 +1,4 @@
-"""Runs as columns: equal-length vectors of positive finite numbers, or a ValueError that names the bad row."""
+"""Runs as columns: equal-length vectors of positive finite numbers, or a ValueError that names the row."""
 
 from __future__ import annotations
 

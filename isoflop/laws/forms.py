@@ -3,7 +3,8 @@
 A law says nothing of where its numbers came from: a published one and one fitted from your own runs are the
 same type. Symbols throughout: N parameters, D training tokens, C training FLOPs, L loss in nats per token.
 Which N (embeddings counted or not) and which C (6ND or exact) a law means is a property of the runs it was
-fitted to; :mod:`isoflop.laws.published` says it for each constant there. Evaluation costs one numpy expression.
+fitted to; :mod:`isoflop.laws.published` says it for each constant there. Evaluation costs one numpy
+expression.
 
 Left out, until something needs them: data-constrained, over-training, distillation and MoE forms.
 """
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 class Law:
@@ -38,7 +40,9 @@ class Law:
         for name, value in self.parameters().items():
             number = float(value)
             if not math.isfinite(number):
-                raise ValueError(f"{self.kind} law: {name} is {number}; every parameter must be a finite number")
+                raise ValueError(
+                    f"{self.kind} law: {name} is {number}; every parameter must be a finite number"
+                )
             object.__setattr__(self, name, number)
 
     def parameters(self) -> dict[str, float]:
@@ -53,7 +57,8 @@ class Law:
     def from_json(cls, data: Mapping[str, object]) -> Self:
         """Read what :meth:`to_json` wrote; ``Law.from_json`` reads any form, a subclass only its own.
 
-        Raises ValueError for an unknown or unexpected kind, and for missing, unknown or non-numeric parameters.
+        Raises ValueError for an unknown or unexpected kind, and for missing, unknown or non-numeric
+        parameters.
         """
         kind = data.get("kind")
         form = Law._forms.get(kind) if isinstance(kind, str) else None
@@ -167,15 +172,16 @@ class Chinchilla(Law, kind="chinchilla"):
             raise ValueError(f"the budget C is {C}; give a positive number of FLOPs")
         if min(self.A, self.B, self.alpha, self.beta) <= 0:
             raise ValueError(f"{self} has no compute-optimal point: A, B, α and β must all be positive")
-        N, D = map(float, compute_optimal(*(np.array(p) for p in (self.A, self.alpha, self.B, self.beta)), C))
+        N, D = (float(column[0]) for column in compute_optimal(np.array([[*self.parameters().values()]]), C))
         return Allocation(N=N, D=D, C=C, loss=float(self.loss(N, D)))
 
     def __str__(self) -> str:
         return f"L = {self.E:.6g} + {self.A:.6g}/N^{self.alpha:.5g} + {self.B:.6g}/D^{self.beta:.5g}"
 
 
-def compute_optimal(A: Array, alpha: Array, B: Array, beta: Array, C: float) -> tuple[Array, Array]:
-    """Return the N and D that minimise A/N^α + B/D^β under C = 6ND, for any number of laws at once."""
+def compute_optimal(laws: Array, C: float) -> tuple[Array, Array]:
+    """Return the N and D of lowest L under C = 6ND, for each row E, A, alpha, B, beta of laws (batch, 5)."""
+    _, A, alpha, B, beta = laws.T
     both = alpha + beta
     G = (alpha * A / (beta * B)) ** (1 / both)
     return G * (C / 6) ** (beta / both), (C / 6) ** (alpha / both) / G

@@ -6,10 +6,10 @@ grid at once. From the best separate cells a batch of damped Newton searches goe
 objective, first with the weights of iteratively reweighted least squares (safe far away), then with the exact
 second derivatives (quadratic convergence at the end).
 
-Everything is a batch over the first axis: starts of one fit and replicates of a bootstrap run through the same
-code. Inputs are centred logarithms x = log N − mean, y = log D − mean and l = log L; θ = (log E, log A, α,
-log B, β) in that frame, so that log L_pred is a log-sum-exp whose three terms are linear in θ. On 240 runs a
-fit costs about 20 ms and a warm replicate well under 1 ms.
+Everything is a batch over the first axis: starts of one fit and replicates of a bootstrap run through the
+same code. Inputs are centred logarithms x = log N − mean, y = log D − mean and z = log L; θ = (log E, log
+A, α, log B, β) in that frame, so that log L_pred is a log-sum-exp whose three terms are linear in θ. On 240
+runs a fit costs about 20 ms and a warm replicate well under 1 ms.
 """
 
 from __future__ import annotations
@@ -40,22 +40,26 @@ def gradients(shares: Array, x: Array, y: Array) -> Array:
     return np.stack([pE, pA, -x * pA, pB, -y * pB], axis=-1)
 
 
-def objective(theta: Array, x: Array, y: Array, l: Array, weights: Array, delta: float) -> Array:
+def objective(theta: Array, x: Array, y: Array, z: Array, weights: Array, delta: float) -> Array:
     """Return Σ w·Huber of the log residuals for each of the batch: r²/2 within delta, linear beyond."""
-    size = np.abs(terms(theta, x, y)[0] - l)
+    size = np.abs(terms(theta, x, y)[0] - z)
     inner = np.minimum(size, delta)
     return np.asarray((weights * inner * (size - inner / 2)).sum(axis=-1))
 
 
-def grid_starts(x: Array, y: Array, l: Array, weights: Array, delta: float, count: int, side: int = 28) -> Array:
+def grid_starts(
+    x: Array, y: Array, z: Array, weights: Array, delta: float, count: int, side: int = 28
+) -> Array:
     """Return the ``count`` best separate cells of the exponent grid as θ, shape (count, 5), best first."""
     exponents = np.geomspace(0.03, 3.0, side)
-    linear = _nonnegative_coefficients(np.exp(-np.outer(exponents, x)), np.exp(-np.outer(exponents, y)), l, weights)
+    linear = _nonnegative_coefficients(
+        np.exp(-np.outer(exponents, x)), np.exp(-np.outer(exponents, y)), z, weights
+    )
     theta = np.empty((side, side, 5))
     # A coefficient of zero has no logarithm: start it small enough to mean zero, large enough to come back.
-    theta[..., [0, 1, 3]] = np.log(np.maximum(linear, 1e-4 * np.exp(l.min())))
+    theta[..., [0, 1, 3]] = np.log(np.maximum(linear, 1e-4 * np.exp(z.min())))
     theta[..., 2], theta[..., 4] = exponents[:, None], exponents
-    height = objective(theta.reshape(-1, 5), x, y, l, weights, delta).reshape(side, side)
+    height = objective(theta.reshape(-1, 5), x, y, z, weights, delta).reshape(side, side)
     starts = []
     for _ in range(count):
         i, j = np.unravel_index(np.argmin(height), height.shape)
@@ -64,13 +68,13 @@ def grid_starts(x: Array, y: Array, l: Array, weights: Array, delta: float, coun
     return np.array(starts)
 
 
-def _nonnegative_coefficients(X: Array, Y: Array, l: Array, weights: Array) -> Array:
+def _nonnegative_coefficients(X: Array, Y: Array, z: Array, weights: Array) -> Array:
     """Fit L ≈ E + A·X_i + B·Y_j by relative least squares for all i, j: (E, A, B) ≥ 0, shape (i, j, 3).
 
     The constrained optimum has some subset of the three free and the rest at zero, and there are seven
     subsets: solve each and keep the best feasible one.
     """
-    w, L = weights * np.exp(-2 * l), np.exp(l)
+    w, L = weights * np.exp(-2 * z), np.exp(z)
     cells = (len(X), len(Y))
     gram, moment = np.empty((*cells, 3, 3)), np.empty((*cells, 3))
     gram[..., 0, 0], gram[..., 1, 1], gram[..., 2, 2] = w.sum(), (X * X @ w)[:, None], Y * Y @ w
@@ -78,42 +82,41 @@ def _nonnegative_coefficients(X: Array, Y: Array, l: Array, weights: Array) -> A
     gram[..., 0, 2] = gram[..., 2, 0] = Y @ w
     gram[..., 1, 2] = gram[..., 2, 1] = (X * w) @ Y.T
     moment[..., 0], moment[..., 1], moment[..., 2] = w @ L, (X @ (w * L))[:, None], Y @ (w * L)
-    best, coefficients = np.full(cells, np.inf), np.zeros((*cells, 3))
+    best, coefficients = np.full(cells, np.inf), np.zeros_like(moment)
     for free in (list(s) for size in (3, 2, 1) for s in combinations(range(3), size)):
         square = gram[..., free, :][..., free]
         ridge = 1e-13 * np.trace(square, axis1=-2, axis2=-1)[..., None, None] * np.eye(len(free))
         solution = np.linalg.solve(square + ridge, moment[..., free, None])[..., 0]
         height = -(solution * moment[..., free]).sum(axis=-1)
         better = (solution >= 0).all(axis=-1) & (height < best)
-        best[better] = height[better]
-        coefficients[better] = 0.0
-        coefficients[np.ix_(*map(np.arange, cells), free)] = np.where(
-            better[..., None], solution, coefficients[..., free]
-        )
+        whole = np.zeros_like(moment)
+        whole[..., free] = solution
+        best = np.where(better, height, best)
+        coefficients = np.where(better[..., None], whole, coefficients)
     return coefficients
 
 
 def descend(
-    theta: Array, x: Array, y: Array, l: Array, weights: Array, delta: float, *, tolerance: float = 1e-13
+    theta: Array, x: Array, y: Array, z: Array, weights: Array, delta: float, *, tolerance: float = 1e-13
 ) -> tuple[Array, Array]:
     """Minimise the objective from each θ of the batch; return the minima (batch, 5) and their objectives.
 
-    ``l`` and ``weights`` have shape (runs,) or (batch, runs). A search leaves the batch when three steps
+    ``z`` and ``weights`` have shape (runs,) or (batch, runs). A search leaves the batch when three steps
     running gained less than ``tolerance`` of its objective.
     """
     theta = theta.copy()
     batch = len(theta)
-    l, weights = np.broadcast_to(l, (batch, x.size)), np.broadcast_to(weights, (batch, x.size))
-    height = objective(theta, x, y, l, weights, delta)
+    z, weights = np.broadcast_to(z, (batch, x.size)), np.broadcast_to(weights, (batch, x.size))
+    height = objective(theta, x, y, z, weights, delta)
     damping, idle, live = np.full(batch, 1e-2), np.zeros(batch, int), np.arange(batch)
     for iteration in range(200):
-        exact = iteration >= 15
-        slope, curvature, scale = _derivatives(theta[live], x, y, l[live], weights[live], delta, exact)
+        exact = iteration >= 8
+        slope, curvature, scale = _derivatives(theta[live], x, y, z[live], weights[live], delta, exact)
         curvature[:, range(5), range(5)] += damping[live, None] * scale
         step = np.linalg.solve(curvature, slope[..., None])[..., 0]
         trial = theta[live] - np.clip(step, -1.0, 1.0)
         trial[:, _EXPONENT] = np.clip(trial[:, _EXPONENT], *EXPONENTS)
-        reached = objective(trial, x, y, l[live], weights[live], delta)
+        reached = objective(trial, x, y, z[live], weights[live], delta)
         lower = reached < height[live]
         small = np.abs(height[live] - reached) <= tolerance * (height[live] + 1e-18)
         theta[live[lower]], height[live[lower]] = trial[lower], reached[lower]
@@ -126,7 +129,7 @@ def descend(
 
 
 def _derivatives(
-    theta: Array, x: Array, y: Array, l: Array, weights: Array, delta: float, exact: bool
+    theta: Array, x: Array, y: Array, z: Array, weights: Array, delta: float, exact: bool
 ) -> tuple[Array, Array, Array]:
     """Return gradient (batch, 5), curvature (batch, 5, 5) and a positive scale (batch, 5) of the objective.
 
@@ -135,7 +138,7 @@ def _derivatives(
     """
     f, shares = terms(theta, x, y)
     g = gradients(shares, x, y)
-    residual = f - l
+    residual = f - z
     pull = weights * np.clip(residual, -delta, delta)
     safe = weights * np.minimum(1.0, delta / np.maximum(np.abs(residual), 1e-300))
     slope = np.einsum("bn,bnp->bp", pull, g)
@@ -146,10 +149,10 @@ def _derivatives(
     if exact:
         pulls = pull * shares
         curvature[:, 0, 0] += pulls[0].sum(axis=-1)
-        for i, p, z in ((1, pulls[1], x), (3, pulls[2], y)):
-            cross = (p * z).sum(axis=-1)
+        for i, p, v in ((1, pulls[1], x), (3, pulls[2], y)):
+            cross = (p * v).sum(axis=-1)
             curvature[:, i, i] += p.sum(axis=-1)
             curvature[:, i, i + 1] -= cross
             curvature[:, i + 1, i] -= cross
-            curvature[:, i + 1, i + 1] += (p * z * z).sum(axis=-1)
+            curvature[:, i + 1, i + 1] += (p * v * v).sum(axis=-1)
     return slope, curvature, scale

@@ -12,7 +12,7 @@ from .forms import Array
 
 @dataclass(frozen=True)
 class Prediction:
-    """A value, the ``confidence`` interval of its mean and the prediction ``interval`` of one new measurement.
+    """A value, the ``confidence`` interval of its mean, and the ``interval`` of one new measurement.
 
     The second is the wider: it adds the noise of a single run. Units are those of the value. For vector
     inputs, value and bounds are arrays of one shape.
@@ -27,13 +27,15 @@ class Prediction:
         if np.ndim(self.value):
             return f"{np.size(self.value)} predictions with {self.level:.0%} intervals"
         (low, high), (least, most) = self.confidence, self.interval
-        return f"{self.value:.4g} ({self.level:.0%}: mean {low:.4g} to {high:.4g}, one run {least:.4g} to {most:.4g})"
+        mean = f"{self.level:.0%}: mean {low:.4g} to {high:.4g}"
+        return f"{self.value:.4g} ({mean}, one measurement {least:.4g} to {most:.4g})"
 
 
 def percentile_interval(draws: Array, level: float) -> tuple[float | Array, float | Array]:
     """Return the equal-tailed interval holding ``level`` of the draws, taken along the first axis.
 
-    Draws that are NaN (a replicate with no answer) are left out. Raises ValueError for a level outside (0, 1).
+    Draws that are NaN (a replicate with no answer) are left out. Raises ValueError for a level outside (0,
+    1).
     """
     if not 0 < level < 1:
         raise ValueError(f"the level is {level}; give a share between 0 and 1, such as 0.95")
@@ -42,10 +44,22 @@ def percentile_interval(draws: Array, level: float) -> tuple[float | Array, floa
 
 
 def prediction(value: ArrayLike, means: Array, outcomes: Array, level: float) -> Prediction:
-    """Summarise draws of the mean and draws of one outcome, each of shape (draws, *value's shape)."""
+    """Summarise draws of the mean and draws of one outcome, each of shape (draws, *value's shape).
+
+    One outcome is never more certain than its mean; where the draws are too few to show that, it is imposed.
+    """
+    confidence, outcome = percentile_interval(means, level), percentile_interval(outcomes, level)
     return Prediction(
         value=np.asarray(value, float)[()],
-        confidence=percentile_interval(means, level),
-        interval=percentile_interval(outcomes, level),
+        confidence=confidence,
+        interval=(np.minimum(outcome[0], confidence[0]), np.maximum(outcome[1], confidence[1])),
         level=level,
     )
+
+
+def check_replicates(replicates: int) -> None:
+    """Raise ValueError unless ``replicates`` is zero (no intervals) or enough for percentiles."""
+    if replicates != 0 and replicates < 20:
+        raise ValueError(
+            f"replicates is {replicates}; give 0 for no intervals, or at least 20 (1,000 is good)"
+        )

@@ -12,7 +12,7 @@ from isoflop.tokens.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class TokenDataset:
-    """A folder that ``prepare`` made. Opening takes milliseconds whatever its size; ``verify`` reads it all."""
+    """A folder that ``prepare`` made. Opening it costs the same whatever its size."""
 
     folder: Path
     manifest: Manifest

@@ -17,7 +17,7 @@ def derive_key(seed: int, *names: str | int) -> int:
 
 
 def mix(values: UInt64s) -> UInt64s:
-    """A bijection of 64-bit integers in which every input bit moves every output bit (splitmix64's last step).
+    """A bijection of 64-bit integers: every input bit moves every output bit (splitmix64's finaliser).
 
     Elementwise, any shape; arithmetic is modulo 2**64.
     """

@@ -25,9 +25,8 @@ from isoflop.tokens.order import Permutation
 class FixedSamples:
     """Samples in a fixed order: ``tokens`` int64 (count, context + 1), and the bytes of text they predict.
 
-    ``text_bytes`` is of the targets ``tokens[:, 1:]`` and exact. With a total loss of S nats over those targets,
-    bits per byte are S / ln 2 / text_bytes (predicting where documents begin and end costs nats and gives no
-    bytes).
+    ``text_bytes`` counts the targets ``tokens[:, 1:]``, exactly. With a loss of S nats in total over them,
+    bits per byte are S / ln 2 / text_bytes: where documents begin and end costs nats and stands for no byte.
     """
 
     tokens: NDArray[np.int64]
@@ -52,22 +51,22 @@ class Loader:
         self.samples_per_epoch = (len(self._tokens) - 1) // context
         if self.samples_per_epoch < 1:
             raise ValueError(
-                f"the {split} split has {len(self._tokens)} tokens, too few for one sequence of {context} and its "
-                "last target: give more text or a shorter context."
+                f"the {split} split has {len(self._tokens)} tokens, too few for one sequence of {context} "
+                "and its last target: give more text or a shorter context."
             )
 
     def batch(self, first_sample: int, count: int) -> NDArray[np.int64]:
         """Samples first_sample … first_sample + count − 1, int64 of shape (count, context + 1).
 
-        The inputs are ``batch[:, :-1]`` and the targets ``batch[:, 1:]``. Any first_sample ≥ 0 will do: after an
-        epoch comes the next, in another order.
+        The inputs are ``batch[:, :-1]`` and the targets ``batch[:, 1:]``. Any first_sample ≥ 0 will do: after
+        an epoch comes the next, in another order.
         """
         if first_sample < 0 or count < 1:
             raise ValueError(f"samples {first_sample} to {first_sample + count}: there are none.")
         return self._at(self.positions(first_sample, count))
 
     def positions(self, first_sample: int, count: int) -> NDArray[np.int64]:
-        """Which sequences of the split those samples are, shape (count,), each in 0 … samples_per_epoch − 1."""
+        """Which sequences of the split those samples are, shape (count,), from 0 to samples_per_epoch − 1."""
         samples = np.arange(first_sample, first_sample + count)
         epochs, indices = np.divmod(samples, self.samples_per_epoch)
         positions = np.empty_like(indices)
@@ -89,7 +88,7 @@ class Loader:
         return FixedSamples(tokens, int(self._byte_lengths[tokens[:, 1:]].sum()))
 
     def document_ids(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
-        """For each token of a batch, which document of its row it belongs to, counted from 0; the same shape."""
+        """Which document of its row each token belongs to, counted from 0; the shape of ``batch``."""
         starts = batch == self._bos
         starts[:, 0] = False
         return np.cumsum(starts, axis=1)

@@ -1,8 +1,8 @@
 """A shuffle that is arithmetic: the i-th element of a random order of n, with no array of n indices.
 
-A Feistel network is a bijection of the integers below 2**b whatever its round function is. Cycle walking makes
-it one of the integers below n: an output that is too large is put through again until it is not. As 2**b is
-less than 2n (b at least 2), that takes fewer than two passes on average.
+A Feistel network is a bijection of the integers below 2**b whatever its round function is. Cycle walking
+makes it one of the integers below n: an output that is too large is put through again until it is not. As
+2**b is less than 2n (from n = 3 on), that takes fewer than two passes on average.
 
 Costs no memory and about a tenth of a microsecond an index in arrays of thousands. It is a shuffle of good
 quality, not a cipher.
@@ -43,7 +43,7 @@ class Permutation:
 
     def _walk(self, start: ArrayLike, rounds: range) -> NDArray[np.int64]:
         start = np.asarray(start, dtype=np.int64)
-        if start.size and not (0 <= start.min() and start.max() < self.n):
+        if np.any((start < 0) | (start >= self.n)):
             raise IndexError(f"an index lies outside the {self.n} elements of the permutation")
         values = self._network(start.astype(np.uint64).ravel(), rounds)
         while (outside := np.flatnonzero(values >= self.n)).size:

@@ -4,15 +4,15 @@
 
 The corpus is streamed three times (a survey of content hashes, the tokenizer's sample, the encoding), so that
 no more of it is in memory than a batch and 32 bytes a document; encoding takes nearly all of the time, about
-3 MB/s on two cores. Every file is committed whole and the manifest last: a folder with a manifest is complete,
-one without it is started anew, which is simpler than going on and costs what one run costs.
+3 MB/s on two cores. Every file is committed whole and the manifest last: a folder with a manifest is
+complete, one without is started anew, which is simpler than going on and costs no more than one run.
 
 Left out: near duplicates and quality rules, which are the corpus's business and change which documents arrive
 here; and mixing sources, which is the order of training's.
 """
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,10 @@ from isoflop.corpus import CorpusError, Document, Reading, documents
 from isoflop.tokens.files import TEMPORARY, locked
 from isoflop.tokens.keys import derive_key
 from isoflop.tokens.manifest import FORMAT, MANIFEST, TOKENIZER, Manifest, Split
-from isoflop.tokens.selection import Mask, Survey, content_hash, survey
+from isoflop.tokens.progress import Progress, silent
+from isoflop.tokens.selection import LOW_HALF, Mask, Survey, content_hash, survey
 from isoflop.tokens.shards import ShardWriter
-from isoflop.tokens.tokenizer import LARGEST_SAMPLE, Tokenizer, train_tokenizer
-
-Progress = Callable[[str, float, float], None]
-"""Called as (stage, done, total), in bytes; the stages are "read", "tokenizer" and "encode"."""
+from isoflop.tokens.tokenizer import LARGEST_SAMPLE, Tokenizer, check_vocab_size, train_tokenizer
 
 LOCK = ".isoflop-lock"
 _BATCH_BYTES = 2 << 20
@@ -39,10 +37,10 @@ _BATCH_BYTES = 2 << 20
 class PrepareConfig:
     """What decides the tokens. Sizes are bytes of UTF-8 text unless they say tokens.
 
-    ``corpus`` is "python" or a path. A corpus larger than ``max_bytes`` is sampled: documents are taken in the
-    order of a keyed hash of their content, from every source (JSON lines file, top folder or package) in
-    proportion to its number of documents, and at least one from each as long as they fit. Validation gets each
-    document with probability ``validation_fraction``, and one at least.
+    ``corpus`` is "python" or a path. A corpus larger than ``max_bytes`` is sampled: documents are taken in
+    the order of a keyed hash of their content, from every source (JSON lines file, top folder or package) in
+    proportion to its number of documents, and at least one from each as long as they fit. Validation gets
+    each document with probability ``validation_fraction``, and one at least.
     """
 
     corpus: str = "python"
@@ -54,6 +52,7 @@ class PrepareConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_vocab_size(self.vocab_size)
         if not 0 < self.validation_fraction <= 0.5:
             raise ValueError(
                 f"validation_fraction is {self.validation_fraction}: it must be above 0, at most 0.5."
@@ -68,11 +67,12 @@ class PrepareConfig:
             raise ValueError(f"shard_tokens is {self.shard_tokens}: it must be positive.")
 
 
-def prepare(config: PrepareConfig, out: Path, progress: Progress | None = None) -> Manifest:
+def prepare(config: PrepareConfig, out: Path, progress: Progress = silent) -> Manifest:
     """Prepare ``config.corpus`` in the folder ``out``; at once if that has been done already.
 
     Raises ValueError (CorpusError for the corpus) if the corpus cannot be used or is too small, if ``out``
     holds a corpus prepared with another config or something else altogether, or if the disk is full.
+    ``progress`` is told how far it is; ``isoflop.tokens.progress.console`` makes one that shows it.
     """
     out = Path(out)
     if (out / MANIFEST).exists():
@@ -83,7 +83,7 @@ def prepare(config: PrepareConfig, out: Path, progress: Progress | None = None) 
             if (out / MANIFEST).exists():  # another process was preparing it while this one waited
                 return _existing(config, out)
             _clear(out)
-            return _prepare(config, out, progress or _silent)
+            return _prepare(config, out, progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -146,8 +146,8 @@ def _roles(config: PrepareConfig, found: Survey) -> _Roles:
     if np.count_nonzero(kept) < 2:
         raise CorpusError(
             f"{config.corpus} has {np.count_nonzero(distinct)} distinct documents, "
-            f"{np.count_nonzero(kept)} of them within max_bytes: at least two are needed, one to train on and "
-            "one to hold out."
+            f"{np.count_nonzero(kept)} of them within max_bytes: at least two are needed, "
+            "one to train on and one to hold out."
         )
     validation = found.held_out(kept, config.validation_fraction, derive_key(config.seed, "validation"))
     if not (kept & ~validation).any():
@@ -195,7 +195,7 @@ def _encode(
             encoded = tokenizer.encode_batch([text for _, text in batch])
             for (index, _), ids in zip(batch, encoded, strict=True):
                 writer = writers["validation" if roles.validation[index] else "train"]
-                writer.write(np.array([tokenizer.bos, *ids, tokenizer.eos]))
+                writer.write(np.concatenate(([tokenizer.bos], ids, [tokenizer.eos])))
                 done += int(found.text_bytes[index])
             progress("encode", done, total)
         splits = {name: writer.close() for name, writer in writers.items()}
@@ -213,7 +213,7 @@ def _reread(config: PrepareConfig, found: Survey, wanted: Mask) -> Iterator[tupl
     last, index = int(indices[-1]), -1
     for index, document in enumerate(documents(config.corpus)):
         if index < len(wanted) and wanted[index]:
-            if content_hash(document.text.encode("utf-8")) & (1 << 64) - 1 != found.low[index]:
+            if content_hash(document.text.encode("utf-8")) & LOW_HALF != found.low[index]:
                 break
             yield index, document.text
         if index == last:
@@ -251,6 +251,8 @@ def _existing(config: PrepareConfig, out: Path) -> Manifest:
 
 def _claim(out: Path) -> None:
     """Make the folder, and refuse one that holds something else: what is in it would be overwritten."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: give a folder to prepare into.")
     out.mkdir(parents=True, exist_ok=True)
     if not (out / LOCK).exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty, and not a corpus being prepared: give a new or empty folder.")
@@ -267,7 +269,3 @@ def _watched(found: Iterator[Document], reading: Reading, progress: Progress) ->
     for document in found:
         yield document
         progress("read", reading.disk_bytes_read, reading.disk_bytes)
-
-
-def _silent(stage: str, done: float, total: float) -> None:
-    pass

@@ -4,6 +4,7 @@ What happens to a document depends on its content and the seed, not on where it 
 in another order gives the same split, and a corpus that grows moves no document from one side to the other.
 """
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,9 +12,12 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from isoflop.corpus import Document
 from isoflop.tokens.keys import UInt64s, keyed
 
 Mask = NDArray[np.bool_]
+
+LOW_HALF = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,20 @@ def group_of(source: str) -> str:
     return file if ".jsonl" in file else file.split("/", 1)[0]
 
 
-def survey(documents: Iterable[tuple[int, int, str]]) -> Survey:
-    """A survey of (content hash, bytes, source) triples, at about 30 bytes of memory a document."""
-    raise NotImplementedError
+def survey(documents: Iterable[Document]) -> Survey:
+    """Read all documents once and remember 32 bytes of each."""
+    high, low, sizes, groups = array("Q"), array("Q"), array("q"), array("q")
+    numbers: dict[str, int] = {}
+    for text, source in documents:
+        data = text.encode("utf-8")
+        digest = content_hash(data)
+        high.append(digest >> 64)
+        low.append(digest & LOW_HALF)
+        sizes.append(len(data))
+        groups.append(numbers.setdefault(group_of(source), len(numbers)))
+    return Survey(
+        np.array(high, np.uint64),
+        np.array(low, np.uint64),
+        np.array(sizes, np.int64),
+        np.array(groups, np.int64),
+    )

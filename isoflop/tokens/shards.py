@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import xxhash
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from isoflop.tokens.files import TEMPORARY, commit
 from isoflop.tokens.manifest import Shard, Split
 
 
 class ShardWriter:
-    """Writes one split. Every finished shard is synced and has its final name; ``close`` finishes the last."""
+    """Writes one split. A finished shard is synced and has its final name; ``close`` finishes the last."""
 
     def __init__(
         self,
@@ -104,8 +104,16 @@ class Tokens:
             start = end
         return np.concatenate(parts) if parts else np.empty(0, np.uint16)
 
-    def windows(self, starts: ArrayLike, length: int) -> NDArray[np.int64]:
+    def windows(self, starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
         """The ``length`` tokens from each start, int64 of shape (len(starts), length)."""
-        return np.stack([self[start : start + length] for start in np.asarray(starts).tolist()]).astype(
-            np.int64
-        )
+        windows = np.empty((len(starts), length), np.int64)
+        first = np.searchsorted(self._ends, starts, side="right")
+        last = np.searchsorted(self._ends, starts + length - 1, side="right")
+        for number in np.unique(first[first == last]).tolist():
+            rows = np.flatnonzero((first == number) & (last == number))
+            shard = self._shards[number]
+            offsets = starts[rows] - (self._ends[number] - len(shard))
+            windows[rows] = shard[offsets[:, None] + np.arange(length)]
+        for row in np.flatnonzero(first != last).tolist():
+            windows[row] = self[starts[row] : starts[row] + length]
+        return windows

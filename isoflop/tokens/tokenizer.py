@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +60,11 @@ _WORDS = "|".join(
     )
 )
 
-# No word reaches from a newline to a character that is not white space: text cut there encodes as if whole.
-_CUT = re.compile(r"\n(?=\S)")
+# No word reaches from a newline to what is not white space, nor from a letter to a space: a text cut there
+# encodes as if whole. (A "letter" here is what both Python and the tokenizer's expressions call one.)
+_CUT = re.compile(r"\n(?=\S)|(?<=[^\W\d_])(?= [^\W\d_])")
 _PIECE = 8192
+_GROUP = 256
 
 
 class Tokenizer:
@@ -77,7 +80,7 @@ class Tokenizer:
 
     def special(self, name: str) -> int:
         """The id of a special token, such as ``"<|eot_id|>"``; a ValueError if there is none of that name."""
-        id_of = {token.content: id for id, token in self._backend.get_added_tokens_decoder().items()}
+        id_of = {token.content: number for number, token in self._backend.get_added_tokens_decoder().items()}
         if name not in id_of:
             raise ValueError(
                 f"the tokenizer has no special token {name}; it has {', '.join(id_of) or 'none'}."
@@ -86,27 +89,39 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; never a special token, and no begin or end is added."""
-        return self.encode_batch([text])[0]
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """``encode`` of each text, on all cores; long texts are cut into pieces, which changes no id."""
-        pieces = [(number, piece) for number, text in enumerate(texts) for piece in _cut(text)]
-        encoded = self._backend.encode_batch_fast([piece for _, piece in pieces], add_special_tokens=False)
-        ids: list[list[int]] = [[] for _ in texts]
-        for (number, _), encoding in zip(pieces, encoded, strict=True):
-            ids[number] += encoding.ids
+        ids: list[int] = self.encode_batch([text])[0].tolist()
         return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        """The ids of each text, on all cores. Texts are cut to spread them, which changes no id.
+
+        Raises ValueError for a string that is not Unicode (it holds half of a surrogate pair).
+        """
+        pieces = ((number, piece) for number, text in enumerate(texts) for piece in _pieces(text))
+        ids: list[list[NDArray[np.uint32]]] = [[] for _ in texts]
+        while group := list(islice(pieces, _GROUP)):
+            try:
+                encodings = self._backend.encode_batch_fast(
+                    [piece for _, piece in group], add_special_tokens=False
+                )
+            except TypeError:
+                for _, piece in group:
+                    piece.encode("utf-8")  # raises UnicodeEncodeError, a ValueError, which says where
+                raise
+            for (number, _), encoding in zip(group, encodings, strict=True):
+                ids[number].append(np.array(encoding.ids, dtype=np.uint32))
+        return [np.concatenate(parts) for parts in ids]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids. Special tokens stand for no text; bytes that are not UTF-8 become U+FFFD."""
-        return str(self._backend.decode([int(id) for id in ids], skip_special_tokens=True))
+        return str(self._backend.decode([int(number) for number in ids], skip_special_tokens=True))
 
     @cached_property
     def byte_lengths(self) -> NDArray[np.int64]:
         """How many bytes of UTF-8 each id stands for, shape (vocab_size,); 0 for special tokens."""
         lengths = np.zeros(self.vocab_size, dtype=np.int64)
-        for token, id in self._backend.get_vocab(with_added_tokens=False).items():
-            lengths[id] = len(token)  # the byte-level alphabet spells each byte as one character
+        for token, number in self._backend.get_vocab(with_added_tokens=False).items():
+            lengths[number] = len(token)  # the byte-level alphabet spells each byte as one character
         return lengths
 
     @property
@@ -132,20 +147,16 @@ class Tokenizer:
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, max_bytes: int = 10_000_000) -> Tokenizer:
-    """A tokenizer of exactly ``vocab_size`` ids, special tokens included, from the first ``max_bytes`` of text.
+    """A tokenizer of exactly ``vocab_size`` ids with special tokens, from the first ``max_bytes``.
 
     Deterministic: the same texts give the same tokenizer. Raises ValueError if the size is out of range, or
     if the texts do not hold enough different words for so many merges.
     """
-    smallest = 256 + len(SPECIAL_TOKENS) + 1
-    if not smallest <= vocab_size < 2**32:
-        raise ValueError(
-            f"vocab_size is {vocab_size}: it must be at least {smallest} (bytes and special tokens)."
-        )
+    check_vocab_size(vocab_size)
     if max_bytes > LARGEST_SAMPLE:
         raise ValueError(
-            f"{max_bytes} bytes to train the tokenizer on: above {LARGEST_SAMPLE} the trainer's 32-bit counts can "
-            "wrap and spoil the vocabulary without a word; a sample of some MB is enough."
+            f"{max_bytes} bytes to train the tokenizer on: above {LARGEST_SAMPLE} the trainer's 32-bit "
+            "counts can wrap and spoil the vocabulary without a word; a sample of some MB is enough."
         )
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
@@ -161,13 +172,23 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_bytes: int = 10_0
     backend.train_from_iterator(_first_bytes(texts, max_bytes), trainer)
     if (found := backend.get_vocab_size()) < merged_size:
         raise ValueError(
-            f"the corpus is too small for a vocabulary of {vocab_size}: it gives {found + len(SPECIAL_TOKENS)}. "
-            "Ask for a smaller one, or give more text."
+            f"the corpus is too small for a vocabulary of {vocab_size}: it gives "
+            f"{found + len(SPECIAL_TOKENS)}. Ask for a smaller one, or give more text."
         )
     backend.add_special_tokens(
         [tokenizers.AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
     )
     return Tokenizer(backend)
+
+
+def check_vocab_size(vocab_size: int) -> None:
+    """A ValueError unless the vocabulary has room for all bytes, one merge, and the special tokens."""
+    smallest = 256 + 1 + len(SPECIAL_TOKENS)
+    if not smallest <= vocab_size <= 2**32:
+        raise ValueError(
+            f"vocab_size is {vocab_size}: it must be at least {smallest}, for all bytes, the "
+            f"{len(SPECIAL_TOKENS)} special tokens and a merge."
+        )
 
 
 def _first_bytes(texts: Iterable[str], budget: int) -> Iterator[str]:
@@ -179,7 +200,7 @@ def _first_bytes(texts: Iterable[str], budget: int) -> Iterator[str]:
             return
 
 
-def _cut(text: str) -> Iterator[str]:
+def _pieces(text: str) -> Iterator[str]:
     start = 0
     while cut := _CUT.search(text, start + _PIECE):
         yield text[start : cut.end()]

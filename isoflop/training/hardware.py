@@ -1,0 +1,49 @@
+"""What this machine offers a training run: device, compute type, compiler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import cache
+
+import torch
+
+COMPILE_REPAID_BY = 3e11
+"""FLOPs of a run above which compiling (about 15 s a shape on two cores) has paid for itself (docs/lab.md)."""
+
+
+def device_for(wish: str) -> torch.device:
+    """``cpu``, ``cuda``, or with ``auto`` a GPU where there is one."""
+    if wish == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device = 'cuda' was asked for, but torch finds no CUDA device; use 'auto' or 'cpu'")
+    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def precision_for(wish: str, device: torch.device) -> torch.dtype:
+    """The compute type: with ``auto`` bf16 where the hardware multiplies it natively, else fp32."""
+    if wish == "auto":
+        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_multiplies_bf16()
+        return torch.bfloat16 if native else torch.float32
+    return {"bf16": torch.bfloat16, "fp32": torch.float32}[wish]
+
+
+@cache
+def cpu_multiplies_bf16() -> bool:
+    """Whether this CPU has bf16 matrix instructions (AMX tiles or AVX-512 BF16)."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def has_compiler() -> bool:
+    """Whether torch can compile for the CPU: a C++ compiler on the path or named by CXX."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++", "c++"))
+
+
+def compile_for(wish: str, device: torch.device, flops: float) -> tuple[bool, str]:
+    """Whether to compile, and the reason as a sentence."""
+    if wish == "never":
+        return False, "eager, as asked"
+    if device.type == "cpu" and not has_compiler():
+        return False, "eager: no C++ compiler is installed; with g++ training would be about twice as fast"
+    if wish == "auto" and flops < COMPILE_REPAID_BY:
+        return False, "eager: the run is too short to repay compiling"
+    return True, "compiled"

@@ -1,0 +1,211 @@
+"""The training loop: from a config to a finished run directory, exactly resumable.
+
+One step is: the next batch by arithmetic, a forward and backward pass over its micro-batches with the loss
+normalised once per token, clip, AdamW at the schedule's rate. Everything depends on tokens consumed alone, so the same
+command resumes after any interruption and, on a CPU, ends with the same bits. Left out so far: several processes,
+a guard against spikes, asynchronous checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isoflop.model.llama import Llama
+from isoflop.tokens.dataset import TokenDataset
+from isoflop.tokens.keys import derive_key
+from isoflop.tokens.loader import Loader
+from isoflop.training import checkpoint
+from isoflop.training.checkpoint import Progress
+from isoflop.training.config import TrainConfig
+from isoflop.training.hardware import compile_for, device_for, precision_for
+from isoflop.training.interrupt import Interrupted, interruptible
+from isoflop.training.loss import cross_entropy
+from isoflop.training.optimizer import build_optimizer
+from isoflop.training.run import Metrics, Run
+from isoflop.training.schedule import agree
+from isoflop.training.validation import Validation
+
+Report = Callable[[str, float, float], None]
+"""Progress: a label, how much is done, how much there is in all."""
+
+
+@dataclass
+class Trainer:
+    """The moving parts of a run between its first and last step."""
+
+    config: TrainConfig
+    run: Run
+    model: Llama
+    optimizer: torch.optim.AdamW
+    loader: Loader
+    validation: Validation
+    device: torch.device
+    progress: Progress
+
+    @classmethod
+    def build(cls, config: TrainConfig, run: Run) -> Trainer:
+        """Build everything from the config, then take up the run where its files say it stands."""
+        device = device_for(config.device)
+        dataset = TokenDataset.open(run.path / config.data)
+        if dataset.tokenizer.vocab_size != config.shape.vocab:
+            raise ValueError(
+                f"the model has a vocabulary of {config.shape.vocab} and the tokens in {config.data} one of "
+                f"{dataset.tokenizer.vocab_size}; prepare the corpus with --vocab-size {config.shape.vocab}"
+            )
+        compiled, _ = compile_for(config.compile, device, config.flops)
+        model = Llama(config.shape, compute=precision_for(config.precision, device), compiled=compiled)
+        model.initialise(derive_key(config.seed, "init")).to(device)
+        optimizer = build_optimizer(model, config.optimizer)
+        loader = Loader(dataset, "train", config.shape.context, config.seed)
+        validation = Validation.build(dataset, config)
+        trainer = cls(config, run, model, optimizer, loader, validation, device, Progress(0, 0, 0.0))
+        trainer.resume()
+        return trainer
+
+    def resume(self) -> None:
+        """Load the newest checkpoint, or a branch's beginning, and cut the metrics back to it."""
+        path = checkpoint.latest(self.run.path)
+        if path is None and self.config.branch is not None:
+            path = branch_point(self.run, self.config)
+        if path is not None:
+            self.progress = checkpoint.load(path, self.model, self.optimizer)
+        self.run.rewind(self.progress.tokens)
+
+    def step(self) -> dict[str, float]:
+        """Consume one batch; returns the line of metrics."""
+        started, consumed = time.perf_counter(), self.progress.tokens
+        size, rate = self.config.batch.batch(consumed), self.config.schedule.learning_rate(consumed)
+        loss = torch.zeros((), device=self.device)
+        for tokens in self.micro_batches(consumed, size):
+            hidden = self.model.hidden(tokens[:, :-1])
+            piece = cross_entropy(hidden, self.model.head, tokens[:, 1:], fast=self.model.compiled) / size
+            piece.backward()  # type: ignore[no-untyped-call]
+            loss += piece.detach()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        value, seconds = float(loss), time.perf_counter() - started
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the loss became {value} at {consumed:,} tokens (learning rate {rate:.2g}); "
+                f"lower schedule.peak or lengthen schedule.warmup_tokens"
+            )
+        self.progress = Progress(consumed + size, self.progress.step + 1, self.progress.seconds + seconds)
+        return {
+            "tokens": self.progress.tokens,
+            "step": self.progress.step,
+            "loss": value,
+            "learning_rate": rate,
+            "batch_tokens": size,
+            "gradient_norm": float(norm),
+            "seconds": round(self.progress.seconds, 4),
+        }
+
+    def micro_batches(self, consumed: int, size: int) -> Iterator[Tensor]:
+        """The batch after ``consumed`` tokens as equal pieces of whole sequences, each (rows, context + 1)."""
+        context = self.config.shape.context
+        rows = max(1, min(self.config.micro_tokens, size) // context)
+        for first in range(consumed // context, (consumed + size) // context, rows):
+            count = min(rows, (consumed + size) // context - first)
+            yield torch.from_numpy(self.loader.batch(first, count)).to(self.device)
+
+    def save(self) -> None:
+        """Write a checkpoint and delete those that nothing needs."""
+        checkpoint.save(self.run.path, self.model, self.optimizer, self.progress)
+        checkpoint.retain(self.run.path, set(self.config.keep))
+
+
+def branch_point(run: Run, config: TrainConfig) -> Path:
+    """The trunk's checkpoint where a branch begins, once both configs are known to agree up to there."""
+    assert config.branch is not None
+    parent = Run(Path(os.path.normpath(run.path / config.branch.parent)))
+    trunk, at = parent.config, config.branch.tokens
+    same_batches = trunk.batch == config.batch and trunk.seed == config.seed
+    if not (same_batches and agree(trunk.schedule, config.schedule, at)):
+        raise ValueError(
+            f"{run.path} cannot branch from {parent.path} at {at:,} tokens: their learning rates, batches or seeds "
+            f"differ before that point, so the branch would not be the run its config describes"
+        )
+    return checkpoint.folder(parent.path, at)
+
+
+def train(config: TrainConfig, path: Path, report: Report | None = None) -> dict[str, Any]:
+    """Train, or go on training, the run in directory ``path``; returns its summary.
+
+    A finished run returns at once. On Ctrl-C or SIGTERM a checkpoint is written and Interrupted raised; the same call
+    resumes. Raises ValueError when the directory was started with another config.
+    """
+    run = Run(path)
+    run.start(config)
+    if (done := run.summary) is not None:
+        return done
+    trainer = Trainer.build(config, run)
+    with interruptible() as stopped, held_metrics(run) as metrics:
+        loop(trainer, metrics, stopped, report or (lambda *_: None))
+        result = trainer.validation.measure(trainer.model)
+    summary = summarise(trainer, result)
+    trainer.save()
+    run.finish(summary)
+    return summary
+
+
+def loop(trainer: Trainer, metrics: Metrics, stopped: Callable[[], bool], report: Report) -> None:
+    """Step until the schedule's tokens are consumed, validating and saving on the way."""
+    config, total = trainer.config, trainer.config.schedule.tokens
+    label, saved = config.shape.name, time.monotonic()
+    every = -(-total // max(1, config.validate_times))
+    while trainer.progress.tokens < total:
+        before = trainer.progress.tokens
+        line = trainer.step()
+        now = trainer.progress.tokens
+        if now // every > before // every and now < total:
+            line |= trainer.validation.measure(trainer.model)
+        metrics.write(**line)
+        report(label, now, total)
+        due = time.monotonic() - saved > config.checkpoint_seconds
+        if now in config.keep or stopped() or due:
+            trainer.save()
+            saved = time.monotonic()
+        if stopped():
+            raise Interrupted(f"stopped at {now:,} of {total:,} tokens; the same command goes on from there")
+
+
+@contextmanager
+def held_metrics(run: Run) -> Iterator[Metrics]:
+    """The run's metrics, closed whatever happens."""
+    metrics = Metrics(run)
+    try:
+        yield metrics
+    finally:
+        metrics.close()
+
+
+def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
+    """What the run achieved and cost, with every convention of N and C named."""
+    shape, progress = trainer.config.shape, trainer.progress
+    return result | {
+        "tokens": progress.tokens,
+        "steps": progress.step,
+        "seconds": round(progress.seconds, 3),
+        "N_matmul": shape.matmul,
+        "N_body": shape.body,
+        "N_total": shape.total,
+        "flops_6ND": 6.0 * shape.matmul * progress.tokens,
+        "flops_exact": float(shape.flops_per_token) * progress.tokens,
+        "epochs": round(progress.tokens / shape.context / trainer.loader.samples_per_epoch, 4),
+        "precision": str(trainer.model.compute).removeprefix("torch."),
+        "compiled": trainer.model.compiled,
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,34 @@
+"""AdamW as the Llama papers use it: β .9/.95, decoupled decay .1 on matrices, gradient norm clipped at 1.
+
+torch's AdamW multiplies the decay by the current learning rate, which is Llama 3's "0.1 × current rate". Norms
+are not decayed. Left out: Muon and per-group learning rates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW's constants and the clip."""
+
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.1
+    eps: float = 1e-8
+    clip: float = 1.0
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """Fused AdamW over the model's parameters in two groups: matrices with decay, norms without."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    betas = (config.beta1, config.beta2)
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=config.eps, fused=True)

@@ -1,0 +1,93 @@
+"""A run is a directory: ``config.toml`` as resolved, ``metrics.jsonl`` appended, ``checkpoints/``, ``summary.json``.
+
+Everything that looks at runs (sweeps, fits, the report, resumption) reads these files and nothing else. A run with a
+summary is finished. On resumption the metrics written after the checkpoint are cut off, so that the file reads as if
+nothing had happened.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isoflop import config as configuration
+from isoflop.files import disk_errors, write_json, write_text
+from isoflop.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Run:
+    """The directory of one training run."""
+
+    path: Path
+
+    @property
+    def config(self) -> TrainConfig:
+        """The resolved config the run was started with."""
+        return configuration.load(TrainConfig, self.path / "config.toml")
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What a finished run achieved; None while it is not finished."""
+        return self._read("summary.json")
+
+    def start(self, config: TrainConfig) -> None:
+        """Record the config, or check that it is the one the directory was started with."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if (self.path / "config.toml").exists():
+            if changed := configuration.difference(self.config, config):
+                raise ValueError(
+                    f"{self.path} was started with another config ({changed}); "
+                    f"use the old value to go on, or another directory to start anew"
+                )
+        else:
+            write_text(self.path / "config.toml", configuration.dumps(config))
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Record the summary, which marks the run as finished."""
+        write_json(self.path / "summary.json", summary)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every line of the metrics so far; a last line cut short by a crash is left out."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def rewind(self, tokens: int) -> None:
+        """Cut the metrics back to those written at or before ``tokens`` tokens."""
+        kept = [json.dumps(line) + "\n" for line in self.metrics() if line["tokens"] <= tokens]
+        write_text(self.path / "metrics.jsonl", "".join(kept))
+
+    def tokens_so_far(self) -> int:
+        """Tokens the last metrics line speaks of, without reading the whole file; 0 before the first."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return 0
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = [line for line in file.read().split(b"\n")[:-1] if line.startswith(b"{")]
+        return int(json.loads(lines[-1])["tokens"]) if lines else 0
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+class Metrics:
+    """The open ``metrics.jsonl`` of a run: one JSON object a line, flushed as written."""
+
+    def __init__(self, run: Run) -> None:
+        self.path = run.path / "metrics.jsonl"
+        self.file = self.path.open("a", encoding="utf-8")
+
+    def write(self, **values: float) -> None:
+        """Append one line."""
+        with disk_errors(self.path):
+            self.file.write(json.dumps(values) + "\n")
+            self.file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()

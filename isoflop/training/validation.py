@@ -1,0 +1,50 @@
+"""Validation: nats per token and bits per byte on a fixed sample of held-out documents.
+
+The sample is the same for every run over the same tokens, whatever its seed, so that differences between runs are
+differences between models.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from isoflop.model.llama import Llama
+from isoflop.tokens.dataset import TokenDataset
+from isoflop.tokens.loader import Loader
+from isoflop.training.config import TrainConfig
+from isoflop.training.loss import cross_entropy
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Fixed sequences (count, context + 1), the UTF-8 bytes their targets stand for, and rows per forward pass."""
+
+    tokens: Tensor
+    text_bytes: int
+    rows: int
+
+    @classmethod
+    def build(cls, dataset: TokenDataset, config: TrainConfig) -> Validation:
+        """The fixed sample that a config asks for; a whole number of equal batches, so that one graph serves."""
+        context = config.shape.context
+        rows = max(1, config.micro_tokens // context)
+        loader = Loader(dataset, "validation", context)
+        wanted = min(max(1, config.validation_tokens // context), loader.samples_per_epoch)
+        rows = min(rows, wanted)
+        fixed = loader.sequential(wanted // rows * rows)
+        return cls(torch.from_numpy(fixed.tokens), fixed.text_bytes, rows)
+
+    @torch.no_grad()
+    def measure(self, model: Llama) -> dict[str, float]:
+        """Mean loss in nats per token, and bits per byte, of ``model`` on the sample."""
+        device, nats = model.embedding.device, 0.0
+        for batch in self.tokens.split(self.rows):
+            tokens = batch.to(device)
+            hidden = model.hidden(tokens[:, :-1])
+            nats += float(cross_entropy(hidden, model.head, tokens[:, 1:], fast=model.compiled))
+        count = self.tokens[:, 1:].numel()
+        return {"validation_loss": nats / count, "validation_bpb": nats / math.log(2) / self.text_bytes}
