@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,19 @@ def test_a_decompression_bomb_ends_at_the_longest_line(tmp_path, monkeypatch):
     assert max(taken) <= 1 << 20
 
 
+def test_the_densest_zstd_cannot_fill_the_memory_in_one_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "LONGEST_LINE", 4 << 20)
+    (tmp_path / "a.jsonl.zst").write_bytes(zstandard.compress(b"7" * (320 << 20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorpusError, match="bomb"):
+            texts(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 200 << 20
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
@@ -167,7 +181,7 @@ def test_a_long_text_is_cut_at_blank_lines_and_loses_nothing(tmp_path):
     assert all(d.text.endswith("\n\n") and 64 << 10 <= len(d.text.encode()) < 70_000 for d in found[:-1])
 
 
-@given(st.text(alphabet="ab\n \r€𝄞", max_size=400), st.integers(1, 50))
+@given(st.text(alphabet="ab\n \r€𝄞", max_size=400) | st.text(alphabet="a€𝄞"), st.integers(1, 50))
 def test_pieces_join_to_the_text_wherever_blocks_and_characters_end(text, block):
     data = text.encode()
     with pytest.MonkeyPatch.context() as patch:

@@ -10,25 +10,8 @@ from hypothesis import strategies as st
 from isoflop.tokens import Tokenizer, train_tokenizer
 from isoflop.tokens import tokenizer as module
 
-WORDS = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "a",
-    "lazy",
-    "dog",
-    "while",
-    "1234567890",
-    "numbers",
-    "2024",
-    "2024",
-    "2024",
-    "go",
-    "by",
-]
+SENTENCE = "the quick brown fox jumps over a lazy dog while 1234567890 numbers 2024 2024 2024 go by"
+WORDS = SENTENCE.split()
 TEXTS = [
     " ".join(WORDS[(i * j) % len(WORDS)] for j in range(60)) + "\n    return x['key'] == \"it's\"\n\n"
     for i in range(40)
@@ -95,13 +78,17 @@ def test_no_merge_of_the_vocabulary_crosses_digits(tokenizer, tmp_path):
     assert any(len(token) > 4 for token in vocabulary)
 
 
-@given(st.text(alphabet=st.sampled_from("ab é\u0301²½7_'sS\n\r\t\x1c\u2028\u00a0.世")))
-def test_cutting_long_texts_changes_no_id(tokenizer, text):
-    whole = tokenizer._backend.encode(text, add_special_tokens=False).ids
+@given(st.text(alphabet=st.sampled_from("ab é\u0301²½7_'sS\n\r\t\x1c\u2028\u00a0.世")), st.integers(1, 5))
+def test_texts_are_only_cut_where_no_word_crosses(tokenizer, text, piece):
+    def words(text):
+        return [word for word, _ in tokenizer._backend.pre_tokenizer.pre_tokenize_str(text)]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_PIECE", 1)
+        patch.setattr(module, "_PIECE", piece)
         patch.setattr(module, "_GROUP", 3)
-        assert tokenizer.encode(text) == whole
+        pieces = list(module._pieces(text))
+        assert tokenizer.encode(text) == tokenizer._backend.encode(text, add_special_tokens=False).ids
+    assert [word for piece in pieces for word in words(piece)] == words(text)
 
 
 def test_long_texts_are_cut(tokenizer):

@@ -182,6 +182,7 @@ class Chinchilla(Law, kind="chinchilla"):
 def compute_optimal(laws: Array, C: float) -> tuple[Array, Array]:
     """Return the N and D of lowest L under C = 6ND, for each row E, A, alpha, B, beta of laws (batch, 5)."""
     _, A, alpha, B, beta = laws.T
-    both = alpha + beta
-    G = (alpha * A / (beta * B)) ** (1 / both)
-    return G * (C / 6) ** (beta / both), (C / 6) ** (alpha / both) / G
+    log_G = np.log(alpha * A / (beta * B)) / (alpha + beta)
+    # A bootstrap draw of nearly free N or D has its optimum beyond all numbers: say so with a huge one.
+    N: Array = np.exp(np.clip(log_G + beta / (alpha + beta) * np.log(C / 6), -140, 140))
+    return N, C / 6 / N

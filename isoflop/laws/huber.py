@@ -120,7 +120,7 @@ def descend(
         lower = reached < height[live]
         small = np.abs(height[live] - reached) <= tolerance * (height[live] + 1e-18)
         theta[live[lower]], height[live[lower]] = trial[lower], reached[lower]
-        damping[live] = np.clip(np.where(lower, damping[live] / 5, damping[live] * 5), 1e-12, 1e12)
+        damping[live] = np.clip(np.where(lower, damping[live] / 2, damping[live] * 4), 1e-12, 1e12)
         idle[live] = np.where(small, idle[live] + 1, 0)
         live = live[(idle[live] < 3) | (not exact)]
         if not live.size:

@@ -28,8 +28,8 @@ from numpy.typing import ArrayLike
 from .columns import positive_columns
 from .forms import Array, PowerLaw, SaturatingPowerLaw
 from .parabola import REMEDIES, Curve, fit_curve, fitted_losses, free_residuals, minima
-from .power import fit_power, fit_saturating
-from .prediction import Prediction, check_replicates, percentile_interval, prediction
+from .power import fit_power, fit_saturating, power_at, saturating_at
+from .prediction import Prediction, check_replicates, noise_factors, percentile_interval, prediction
 
 SAME_BUDGET = 0.01  # budgets within this of each other, relatively, are one
 FLOOR_BUDGETS = 4  # the floor of L*(C) is a third parameter: it takes this many minima
@@ -74,21 +74,18 @@ class IsoFLOPAnalysis:
 
     def draw_tokens(self, C: float) -> Array:
         """Draw the compute-optimal tokens at C, shape (replicates,)."""
-        coefficient, exponent = self._at(C, self.token_draws)
-        return np.asarray(coefficient * C**exponent)
+        return power_at(self._at(C, self.token_draws), C)
 
     def draw_params(self, C: float) -> Array:
         """Draw the compute-optimal parameters at C, shape (replicates,)."""
-        coefficient, exponent = self._at(C, self.param_draws)
-        return np.asarray(coefficient * C**exponent)
+        return power_at(self._at(C, self.param_draws), C)
 
     def draw_losses(self, C: float, seed: int = 0) -> Array:
         """Draw the loss of one compute-optimal run at C: doubt about the law and run noise, (replicates,)."""
         return self._mean_losses(C) * self._noise("loss", seed)
 
     def _mean_losses(self, C: float) -> Array:
-        floor, scale, exponent = self._at(C, self.loss_draws)
-        return np.asarray(floor + (scale / C) ** exponent)
+        return saturating_at(self._at(C, self.loss_draws), C)
 
     def _at(self, C: float, draws: Array) -> Array:
         if not (np.isfinite(C) and C > 0):
@@ -97,12 +94,11 @@ class IsoFLOPAnalysis:
             raise ValueError(
                 "this analysis has no replicates, so no intervals; repeat it with replicates=1000"
             )
-        return draws.T
+        return draws
 
     def _noise(self, what: str, seed: int) -> Array:
-        """Draw the scatter of one more measurement, as factors: Student's t, as its spread is estimated."""
         sd, freedom = self.scatter[what]
-        return np.exp(sd * np.random.default_rng([seed, 1]).standard_t(freedom, len(self.token_draws)))
+        return noise_factors(sd, freedom, len(self.token_draws), seed)
 
     def __str__(self) -> str:
         laws = [f"D*(C): {self.tokens}", f"N*(C): {self.params}", f"L*(C): {self.loss}"]
@@ -208,8 +204,7 @@ def _spreads(
     """Compare the minima's scatter about each law with the scatter of their resampled copies."""
     count = len(budgets)
     tokens, params, loss = (law[0] for law in laws)
-    fitted = [tokens[0] * budgets ** tokens[1], params[0] * budgets ** params[1]]
-    fitted.append(loss[0] + (loss[1] / budgets) ** loss[2])
+    fitted = power_at(tokens, budgets), power_at(params, budgets), saturating_at(loss, budgets)
     parameters = (2, 2, 3 if count >= FLOOR_BUDGETS else 2)
     spreads = []
     for column, (curve, p) in enumerate(zip(fitted, parameters, strict=True)):
@@ -280,7 +275,7 @@ def _statuses(
             said.append(
                 f"C = {curve.budget:.4g}: {lost:.0%} of the replicates have no minimum inside the grid"
             )
-    if spreads[0].excess > spreads[0].total / 2**0.5:
+    if spreads[0].total > 0.01 and spreads[0].excess > spreads[0].total / 2**0.5:
         said.append(
             f"the minima scatter by {np.expm1(spreads[0].total):.0%} about D*(C), mostly beyond run noise: "
             "the parabola or the power law does not hold exactly; the intervals are widened for it"

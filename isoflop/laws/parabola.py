@@ -24,7 +24,7 @@ BEYOND_SMALLEST = "minimum beyond the smallest model"
 BEYOND_LARGEST = "minimum beyond the largest model"
 TOO_FEW = "fewer than 3 points"
 REMEDIES = {
-    NO_MINIMUM: "the parabola does not open upwards; add sizes on both sides, or repeat noisy runs",
+    NO_MINIMUM: "the parabola does not open upwards above zero; add sizes on both sides, or repeat runs",
     BEYOND_SMALLEST: "train smaller models on more tokens",
     BEYOND_LARGEST: "train larger models on fewer tokens",
     TOO_FEW: "train at least three sizes, better five or more",
@@ -67,7 +67,7 @@ def fit_curve(budget: float, N: Array, D: Array, loss: Array) -> Curve:
     curve = Curve(budget, N[order], D[order], loss[order], (np.nan,) * 3, np.nan, np.nan, np.nan, TOO_FEW)
     if np.unique(np.round(np.log10(D), 6)).size < 3:
         return curve
-    centre, _, solve = _design(curve.D)
+    centre, x, solve = _design(curve.D)
     a, b, c = solve @ curve.loss
     coefficients = float(a - b * centre + c * centre**2), float(b - 2 * c * centre), float(c)
     minimum = minima(curve, curve.loss[None])[0]
@@ -77,7 +77,7 @@ def fit_curve(budget: float, N: Array, D: Array, loss: Array) -> Curve:
         D_star=float(minimum[0]),
         N_star=float(minimum[1]),
         loss_star=float(minimum[2]),
-        status=_status(np.log10(curve.D), coefficients),
+        status=_status(x, a, b, c),
     )
 
 
@@ -91,7 +91,7 @@ def minima(curve: Curve, losses: Array) -> Array:
     a, b, c = solve @ losses.T
     with np.errstate(divide="ignore", invalid="ignore"):
         vertex = -b / (2 * c)
-        inside = (c > 0) & (vertex >= x[0]) & (vertex <= x[-1])
+        inside = (c > 0) & (vertex >= x[0]) & (vertex <= x[-1]) & (a + b * vertex / 2 > 0)
         vertex = np.where(inside, vertex, np.nan)
     slope, level = np.polyfit(x, np.log10(curve.N), 1)
     return np.stack([10 ** (centre + vertex), 10 ** (level + slope * vertex), a + b * vertex / 2], axis=1)
@@ -127,10 +127,10 @@ def _design(D: Array) -> tuple[float, Array, Array]:
     return centre, x, solve
 
 
-def _status(x: Array, coefficients: tuple[float, float, float]) -> str:
-    _, b, c = coefficients
-    if c <= 0:
+def _status(x: Array, a: float, b: float, c: float) -> str:
+    if c <= 0 or a + b * (-b / (2 * c)) / 2 <= 0:
         return NO_MINIMUM
-    if -b / (2 * c) > x[-1]:
+    vertex = -b / (2 * c)
+    if vertex > x[-1]:
         return BEYOND_SMALLEST
-    return BEYOND_LARGEST if -b / (2 * c) < x[0] else OK
+    return BEYOND_LARGEST if vertex < x[0] else OK

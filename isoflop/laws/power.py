@@ -22,8 +22,20 @@ def fit_power(x: Array, y: Array, use: Mask) -> Array:
     count = np.where(enough, use.sum(axis=1), np.nan)
     mean_u, mean_v = use @ u / count, v.sum(axis=1) / count
     centred = np.where(use, u - mean_u[:, None], 0.0)
-    exponent = (centred * v).sum(axis=1) / (centred**2).sum(axis=1)
-    return np.stack([np.exp(mean_v - exponent * mean_u), exponent], axis=1)
+    with np.errstate(invalid="ignore"):
+        exponent = (centred * v).sum(axis=1) / (centred**2).sum(axis=1)
+    return np.stack([np.exp(np.clip(mean_v - exponent * mean_u, -600, 600)), exponent], axis=1)
+
+
+def power_at(laws: Array, x: float | Array) -> Array:
+    """Evaluate laws (..., 2) at x; a draw that runs off the numbers stays at a huge or tiny one."""
+    logs = np.log(laws[..., 0]) + laws[..., 1] * np.log(x)
+    return np.exp(np.clip(logs, -600, 600))
+
+
+def saturating_at(laws: Array, x: float | Array) -> Array:
+    """Evaluate laws (..., 3) at x."""
+    return np.asarray(laws[..., 0] + (laws[..., 1] / x) ** laws[..., 2])
 
 
 def fit_saturating(x: Array, y: Array, use: Mask, *, floor: bool = True) -> Array:

@@ -57,6 +57,12 @@ def prediction(value: ArrayLike, means: Array, outcomes: Array, level: float) ->
     )
 
 
+def noise_factors(sd: float, freedom: int, count: int, seed: int) -> Array:
+    """Draw one measurement's noise as factors, shape (count,): Student's t, as the log sd is estimated."""
+    t = np.random.default_rng([seed, 1]).standard_t(freedom, count)
+    return np.exp(np.clip(sd * t, -20, 20))  # with a degree of freedom or two, t knows no bound
+
+
 def check_replicates(replicates: int) -> None:
     """Raise ValueError unless ``replicates`` is zero (no intervals) or enough for percentiles."""
     if replicates != 0 and replicates < 20:

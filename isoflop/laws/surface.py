@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 from .columns import positive_columns
 from .forms import Array, Chinchilla, Mask, compute_optimal
 from .huber import EXPONENTS, descend, gradients, grid_starts, objective, terms
-from .prediction import Prediction, check_replicates, percentile_interval, prediction
+from .prediction import Prediction, check_replicates, noise_factors, percentile_interval, prediction
 
 PARAMETERS = 5
 FEW_RUNS = 40
@@ -91,13 +91,17 @@ class SurfaceFit:
         fit has no replicates or the law no optimum.
         """
         best = self.law.optimal(C)
-        N, D = compute_optimal(self._replicates(), C)
+        N, D = self.draw_optimum(C)
         return OptimalPrediction(
             C=C,
             N=prediction(best.N, N, N, level),
             D=prediction(best.D, D, D, level),
             loss=self.predict(best.N, best.D, level),
         )
+
+    def draw_optimum(self, C: float) -> tuple[Array, Array]:
+        """Draw the compute-optimal N and D at C, each of shape (replicates,)."""
+        return compute_optimal(self._replicates(), C)
 
     def parameter_intervals(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
         """Give the percentile interval of each parameter by name."""
@@ -120,10 +124,7 @@ class SurfaceFit:
         return np.asarray(E + A * n**-alpha + B * d**-beta)
 
     def _noise(self, seed: int) -> Array:
-        """Draw run noise as factors; Student's t, because the standard deviation is itself estimated."""
-        freedom = self.residuals.size - PARAMETERS
-        t = np.random.default_rng([seed, 1]).standard_t(freedom, len(self.draws))
-        return np.exp(self.residual_sd * t)
+        return noise_factors(self.residual_sd, self.residuals.size - PARAMETERS, len(self.draws), seed)
 
 
 def fit_surface(
@@ -266,7 +267,7 @@ def _design_statuses(N: Array, D: Array) -> list[str]:
 
 def _flat_statuses(theta: Array, gradient: Array, sd: float) -> list[str]:
     """Name the parameters whose linearised standard error is too large for the number to mean anything."""
-    norms = np.maximum(np.linalg.norm(gradient, axis=0), 1e-300)
+    norms = np.maximum(np.linalg.norm(gradient, axis=0), 1e-100)
     _, singular, directions = np.linalg.svd(gradient / norms, full_matrices=False)
     spread = directions / np.maximum(singular, 1e-15)[:, None] / norms
     errors = max(sd, _LOSS_PRECISION) * np.sqrt((spread**2).sum(axis=0))

@@ -49,7 +49,7 @@ def attention(x: Tensor, qkv: Tensor, out: Tensor, cos: Tensor, sin: Tensor, hea
     """Causal grouped-query self-attention of x (batch, time, width)."""
     batch, time, width = x.shape
     projected = F.linear(x, qkv.to(x.dtype)).view(batch, time, heads + 2 * kv_heads, width // heads)
-    q, k, v = projected.split((heads, kv_heads, kv_heads), 2)
+    q, k, v = torch.split(projected, [heads, kv_heads, kv_heads], 2)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
     mixed = causal_attention(*(t.transpose(1, 2).contiguous() for t in (q, k, v)))
     return F.linear(mixed.transpose(1, 2).reshape(batch, time, width), out.to(x.dtype))

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 
 from isoflop.planning.shape import Shape
 
+SHALLOWEST = 2  # one block cannot compose attention with attention, and falls off every law
 TIED_BELOW = 4e9  # Llama 3.2 ties its 1B and 3B, Llama 3 unties its 8B
 
 
 def aspect(width: int) -> float:
     """The width-to-layers ratio aimed at: 24 at width 64, growing slowly to Llama 3's 128."""
-    return min(128.0, 24.0 * (width / 64) ** 0.4)
+    return min(128.0, 24.0 * math.exp(0.4 * math.log(width / 64)))
 
 
 def heads_of(width: int) -> int:
@@ -46,6 +47,11 @@ def widths() -> Iterator[int]:
         width += 16 if width < 128 else 64 if width < 512 else 2 ** int(math.log2(width / 4))
 
 
+def smallest(vocab: int, *, context: int = 256) -> Shape:
+    """The ladder's smallest member with this vocabulary."""
+    return shape_of(next(widths()), SHALLOWEST, vocab, context=context)
+
+
 def shape_for(params: float, vocab: int, *, context: int = 256, tied: bool | None = None) -> Shape:
     """The ladder's best member near ``params`` parameters (convention ``matmul``).
 
@@ -57,7 +63,7 @@ def shape_for(params: float, vocab: int, *, context: int = 256, tied: bool | Non
     for width in widths():
         per_layer = shape_of(width, 1, vocab, context=context, tied=tied)
         room = (params - vocab * width) / per_layer.layer_matrices
-        for layers in {max(1, math.floor(room)), max(1, math.ceil(room))}:
+        for layers in {max(SHALLOWEST, math.floor(room)), max(SHALLOWEST, math.ceil(room))}:
             shape = shape_of(width, layers, vocab, context=context, tied=tied)
             miss = math.log(shape.matmul / params)
             skew = math.log(width / layers / aspect(width))

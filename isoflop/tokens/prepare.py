@@ -4,7 +4,7 @@
 
 The corpus is streamed three times (a survey of content hashes, the tokenizer's sample, the encoding), so that
 no more of it is in memory than a batch and 32 bytes a document; encoding takes nearly all of the time, about
-3 MB/s on two cores. Every file is committed whole and the manifest last: a folder with a manifest is
+3.5 MB/s on two cores. Every file is committed whole and the manifest last: a folder with a manifest is
 complete, one without is started anew, which is simpler than going on and costs no more than one run.
 
 Left out: near duplicates and quality rules, which are the corpus's business and change which documents arrive
@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.corpus import CorpusError, Document, Reading, documents
+from isoflop.progress import Report, silent
 from isoflop.tokens.files import TEMPORARY, locked
 from isoflop.tokens.keys import derive_key
 from isoflop.tokens.manifest import FORMAT, MANIFEST, TOKENIZER, Manifest, Split
-from isoflop.tokens.progress import Progress, silent
 from isoflop.tokens.selection import LOW_HALF, Mask, Survey, content_hash, survey
 from isoflop.tokens.shards import ShardWriter
 from isoflop.tokens.tokenizer import LARGEST_SAMPLE, Tokenizer, check_vocab_size, train_tokenizer
@@ -67,41 +67,41 @@ class PrepareConfig:
             raise ValueError(f"shard_tokens is {self.shard_tokens}: it must be positive.")
 
 
-def prepare(config: PrepareConfig, out: Path, progress: Progress = silent) -> Manifest:
+def prepare(config: PrepareConfig, out: Path, report: Report = silent) -> Manifest:
     """Prepare ``config.corpus`` in the folder ``out``; at once if that has been done already.
 
     Raises ValueError (CorpusError for the corpus) if the corpus cannot be used or is too small, if ``out``
     holds a corpus prepared with another config or something else altogether, or if the disk is full.
-    ``progress`` is told how far it is; ``isoflop.tokens.progress.console`` makes one that shows it.
+    ``report`` is told (stage, done, total) in bytes; the stages are "read", "tokenizer" and "encode".
     """
     out = Path(out)
     if (out / MANIFEST).exists():
         return _existing(config, out)
-    try:
-        _claim(out)
-        with locked(out / LOCK):
-            if (out / MANIFEST).exists():  # another process was preparing it while this one waited
-                return _existing(config, out)
-            _clear(out)
-            return _prepare(config, out, progress)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+    _claim(out)
+    with locked(out / LOCK):
+        if (out / MANIFEST).exists():  # another process was preparing it while this one waited
+            return _existing(config, out)
         _clear(out)
-        raise ValueError(
-            f"the disk is full: {out} cannot hold the tokens (about half a byte for each byte of text). "
-            "Free some space, choose another folder, or set max_bytes."
-        ) from error
+        try:
+            return _prepare(config, out, report)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            _clear(out)
+            raise ValueError(
+                f"the disk is full: {out} cannot hold the tokens (about 0.6 bytes for each byte of text). "
+                "Free some space, choose another folder, or set max_bytes."
+            ) from error
 
 
-def _prepare(config: PrepareConfig, out: Path, progress: Progress) -> Manifest:
+def _prepare(config: PrepareConfig, out: Path, report: Report) -> Manifest:
     reading = Reading()
-    found = survey(_watched(documents(config.corpus, reading), reading, progress))
+    found = survey(_watched(documents(config.corpus, reading), reading, report))
     roles = _roles(config, found)
-    tokenizer = _train_tokenizer(config, found, roles, progress)
+    tokenizer = _train_tokenizer(config, found, roles, report)
     tokenizer.save(out / TOKENIZER)
     dtype = "<u2" if config.vocab_size <= 2**16 else "<u4"
-    splits = _encode(config, found, roles, tokenizer, out, np.dtype(dtype), progress)
+    splits = _encode(config, found, roles, tokenizer, out, np.dtype(dtype), report)
     manifest = Manifest(
         format=FORMAT,
         dtype=dtype,
@@ -158,7 +158,7 @@ def _roles(config: PrepareConfig, found: Survey) -> _Roles:
     return _Roles(distinct, kept & ~validation, validation)
 
 
-def _train_tokenizer(config: PrepareConfig, found: Survey, roles: _Roles, progress: Progress) -> Tokenizer:
+def _train_tokenizer(config: PrepareConfig, found: Survey, roles: _Roles, report: Report) -> Tokenizer:
     order = found.spread(roles.train, derive_key(config.seed, "tokenizer"))
     fits = np.cumsum(found.text_bytes[order]) <= config.tokenizer_bytes
     fits[0] = True  # a first document larger than the sample is cut to its size
@@ -171,7 +171,7 @@ def _train_tokenizer(config: PrepareConfig, found: Survey, roles: _Roles, progre
         for index, text in _reread(config, found, sample):
             yield text
             done += int(found.text_bytes[index])
-            progress("tokenizer", done, total)
+            report("tokenizer", done, total)
 
     return train_tokenizer(texts(), config.vocab_size, config.tokenizer_bytes)
 
@@ -183,7 +183,7 @@ def _encode(
     tokenizer: Tokenizer,
     out: Path,
     dtype: np.dtype[Any],
-    progress: Progress,
+    report: Report,
 ) -> dict[str, Split]:
     writers = {
         name: ShardWriter(out, name, dtype, config.shard_tokens, tokenizer.byte_lengths, tokenizer.bos)
@@ -197,7 +197,7 @@ def _encode(
                 writer = writers["validation" if roles.validation[index] else "train"]
                 writer.write(np.concatenate(([tokenizer.bos], ids, [tokenizer.eos])))
                 done += int(found.text_bytes[index])
-            progress("encode", done, total)
+            report("encode", done, total)
         splits = {name: writer.close() for name, writer in writers.items()}
     except BaseException:
         for writer in writers.values():
@@ -265,7 +265,7 @@ def _clear(out: Path) -> None:
             file.unlink()
 
 
-def _watched(found: Iterator[Document], reading: Reading, progress: Progress) -> Iterator[Document]:
+def _watched(found: Iterator[Document], reading: Reading, report: Report) -> Iterator[Document]:
     for document in found:
         yield document
-        progress("read", reading.disk_bytes_read, reading.disk_bytes)
+        report("read", reading.disk_bytes_read, reading.disk_bytes)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from isoflop.model.llama import Llama
+from isoflop.progress import Report, silent
 from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.keys import derive_key
 from isoflop.tokens.loader import Loader
@@ -34,9 +35,6 @@ from isoflop.training.optimizer import build_optimizer
 from isoflop.training.run import Metrics, Run
 from isoflop.training.schedule import agree
 from isoflop.training.validation import Validation
-
-Report = Callable[[str, float, float], None]
-"""Progress: a label, how much is done, how much there is in all."""
 
 
 @dataclass
@@ -141,7 +139,7 @@ def branch_point(run: Run, config: TrainConfig) -> Path:
     return checkpoint.folder(parent.path, at)
 
 
-def train(config: TrainConfig, path: Path, report: Report | None = None) -> dict[str, Any]:
+def train(config: TrainConfig, path: Path, report: Report = silent) -> dict[str, Any]:
     """Train, or go on training, the run in directory ``path``; returns its summary.
 
     A finished run returns at once. On Ctrl-C or SIGTERM a checkpoint is written and Interrupted raised; the same call
@@ -153,7 +151,7 @@ def train(config: TrainConfig, path: Path, report: Report | None = None) -> dict
         return done
     trainer = Trainer.build(config, run)
     with interruptible() as stopped, held_metrics(run) as metrics:
-        loop(trainer, metrics, stopped, report or (lambda *_: None))
+        loop(trainer, metrics, stopped, report)
         result = trainer.validation.measure(trainer.model)
     summary = summarise(trainer, result)
     trainer.save()

@@ -80,10 +80,12 @@ def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, *, fast: bool =
     rows = chunk_rows(targets.numel(), head.shape[0])
     flat, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     if torch.is_grad_enabled():
-        return ChunkedCrossEntropy.apply(flat, head, targets, rows, fast)  # type: ignore[no-any-return]
+        return ChunkedCrossEntropy.apply(flat, head, targets, rows, fast)  # type: ignore[no-any-return,no-untyped-call]
     step = compiled(chunk_loss) if fast else chunk_loss
     weights = head.to(flat.dtype)
-    return sum((step(h, weights, t) for h, t in zip(flat.split(rows), targets.split(rows), strict=True)), torch.zeros(()))
+    starts = range(0, len(flat), rows)
+    losses = [step(flat[i : i + rows], weights, targets[i : i + rows]) for i in starts]
+    return torch.stack(losses).sum()
 
 
 def chunk_rows(rows: int, vocab: int) -> int:

@@ -32,7 +32,7 @@ class Schedule:
     def __post_init__(self) -> None:
         """Refuse a schedule that cannot be followed."""
         if self.tokens <= 0 or self.peak <= 0:
-            raise ValueError(f"a schedule needs tokens and a peak learning rate above 0, not {self.tokens}, {self.peak}")
+            raise ValueError(f"a schedule needs tokens and a peak rate above 0, not {self.tokens} and {self.peak}")
         if self.warmup_tokens + self.decay_tokens > self.tokens:
             raise ValueError(
                 f"warmup ({self.warmup_tokens:,} tokens) and decay ({self.decay_tokens:,}) do not fit "

@@ -42,7 +42,7 @@ class Validation:
     def measure(self, model: Llama) -> dict[str, float]:
         """Mean loss in nats per token, and bits per byte, of ``model`` on the sample."""
         device, nats = model.embedding.device, 0.0
-        for batch in self.tokens.split(self.rows):
+        for batch in torch.split(self.tokens, self.rows):
             tokens = batch.to(device)
             hidden = model.hidden(tokens[:, :-1])
             nats += float(cross_entropy(hidden, model.head, tokens[:, 1:], fast=model.compiled))

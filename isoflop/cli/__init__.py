@@ -1,0 +1,80 @@
+"""The command line: one small file per command; everything heavy is imported inside the command.
+
+Exit status: 0 done, 1 an error that is said in one sentence, 2 a command line that could not be understood, 75 stopped
+from outside after saving, so that the same command goes on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+COMMANDS = {
+    "quickstart": "the whole loop: corpus, sweep, law, plan, trained model, score, report",
+    "prepare": "a corpus into a tokenizer and token shards",
+    "train": "one run from a config file, or go on with it",
+    "sweep": "an IsoFLOP grid of small runs",
+    "fit": "the laws that a sweep's runs obey",
+    "plan": "which model to train with a budget, from a sweep's laws",
+    "report": "the HTML report of an experiment",
+}
+INTERRUPTED = 75
+
+
+def usage() -> str:
+    """The list of commands."""
+    lines = [f"  {name:<11} {what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            "isoflop: from a compute budget and a corpus to a trained Llama whose loss was predicted",
+            "",
+            "usage: isoflop COMMAND [OPTIONS]      isoflop COMMAND --help tells all about one",
+            "",
+            *lines,
+        ]
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and leave with its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        sys.exit(0 if arguments else 2)
+    if arguments[0] in ("-V", "--version"):
+        from isoflop import __version__
+
+        print(__version__)
+        sys.exit(0)
+    sys.exit(run(arguments[0], arguments[1:]))
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """Run a command; its errors become one sentence on standard error."""
+    if name not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        print(f"isoflop: there is no command {name!r}{hint}", file=sys.stderr)
+        print(usage(), file=sys.stderr)
+        return 2
+    command = importlib.import_module(f"isoflop.cli.{name}")
+    try:
+        command.main(arguments)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("isoflop: stopped; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
+        print(f"isoflop: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if type(error).__name__ != "Interrupted":
+            raise
+        print(f"isoflop: {error}", file=sys.stderr)
+        return INTERRUPTED
+    return 0

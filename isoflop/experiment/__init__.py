@@ -1,0 +1,1 @@
+"""The whole loop: corpus and budget in; sweep, law, plan, trained model, score and report out."""

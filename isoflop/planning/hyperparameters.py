@@ -1,0 +1,50 @@
+"""Learning rate, batch, warmup and decay for a run of N parameters, by stated rules.
+
+The rules are simple on purpose: every run of a sweep and the model planned from it obey the same ones, so that a
+prediction is about scale and nothing else. What was left out: rules fitted from the user's own runs.
+"""
+
+from __future__ import annotations
+
+import math
+
+PEAK_AT_1M = 0.008
+"""Peak learning rate of a model of one million ``matmul`` parameters (docs/lab.md, learning-rate scan)."""
+
+
+def peak_learning_rate(parameters: float) -> float:
+    """Peak rate falling as N^(-1/3), the exponent that OLMo-core's ladder uses; N = ``matmul``."""
+    return PEAK_AT_1M * math.exp(-math.log(parameters / 1e6) / 3)
+
+
+def batch_ramp(tokens: float, first: int = 2048) -> tuple[int, tuple[int, ...]]:
+    """First batch and the token counts at which it doubles, for runs of up to ``tokens`` tokens.
+
+    Follows Step Law's optimal batch for a run of D tokens, .581·D^.571, at D = tokens consumed so far, rounded to
+    a power of two times ``first``. As a function of tokens consumed it is the same for all runs, short or long.
+    """
+    thresholds: list[int] = []
+    while True:
+        midway = first * 2 ** (len(thresholds) + 0.5)
+        threshold = math.exp(math.log(midway / 0.581) / 0.571)
+        if threshold >= tokens:
+            return first, tuple(thresholds)
+        thresholds.append(2**20 * max(1, round(threshold / 2**20)))
+
+
+def warmup_tokens(parameters: float, tokens: float) -> float:
+    """Linear warmup: one token per parameter, but at most a twentieth of the run."""
+    return min(parameters, tokens / 20)
+
+
+DECAY_FRACTION = 0.1
+"""Share of a run's tokens over which the rate decays to zero (Hägele et al. 2024 find 10 to 20% enough)."""
+
+
+def vocabulary_for(budget: float) -> int:
+    """Vocabulary for a model trained with ``budget`` FLOPs: doubled for every eightfold budget from 512 at 3e13.
+
+    Keeps the output head near an eighth of a compute-optimal model, within Llama 3's 128,256.
+    """
+    doublings = max(0, round(math.log(budget / 3e13, 8)))
+    return min(131_072, 512 << doublings)

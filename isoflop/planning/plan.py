@@ -1,0 +1,159 @@
+"""From laws to a plan: which model, how many tokens, and the loss to expect, with an interval.
+
+Two methods read the same sweep: the minima of the IsoFLOP curves, as Llama 3 was sized, and the surface
+L(N, D). They can disagree about the optimum and about the loss, and neither doubts its own form, so a prediction
+draws from both with equal weight: the interval then holds each method's uncertainty and their disagreement. The
+size planned is the median of both methods' draws of N*. Left out: inference demand, limited data, hardware, cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.laws import IsoFLOPAnalysis, SurfaceFit
+from isoflop.planning.ladder import shape_for, shape_of, widths
+from isoflop.planning.shape import Convention, Shape, human
+
+Draws = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one method says about a budget: its optimum, and the loss of the planned model, with 95% intervals."""
+
+    method: str
+    N: float
+    D: float
+    N_interval: tuple[float, float]
+    loss: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model, its tokens and its predicted validation loss (nats per token) with a 95% prediction interval."""
+
+    budget: float
+    shape: Shape
+    tokens: float
+    loss: float
+    interval: tuple[float, float]
+    readings: tuple[Reading, ...]
+    conventions: Mapping[Convention, dict[str, float]]
+    hinges: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain values, for ``plan.json``."""
+        return {
+            "budget": self.budget,
+            "shape": self.shape.to_json(),
+            "N_matmul": self.shape.matmul,
+            "tokens": self.tokens,
+            "tokens_per_parameter": self.tokens / self.shape.matmul,
+            "predicted_loss": self.loss,
+            "interval_95": list(self.interval),
+            "readings": [vars(reading) for reading in self.readings],
+            "conventions": dict(self.conventions),
+            "hinges": self.hinges,
+        }
+
+
+def plan(
+    budget: float,
+    surfaces: Mapping[Convention, SurfaceFit],
+    isoflop: IsoFLOPAnalysis | None,
+    vocab: int,
+    context: int = 256,
+    *,
+    seed: int = 0,
+) -> Plan:
+    """Plan a model for ``budget`` FLOPs (6·N·D, N = ``matmul``) from laws fitted in the same conventions.
+
+    Raises ValueError when the laws have no optimum or the size is not on the ladder.
+    """
+    surface = surfaces["matmul"]
+    N_draws = optimum_draws(surface, isoflop, budget)
+    shape = shape_for(float(np.median(np.concatenate(list(N_draws.values())))), vocab, context=context)
+    tokens = budget / (6 * shape.matmul)
+    losses = {"surface": surface.draw_losses(shape.matmul, tokens, seed)}
+    if isoflop is not None:
+        losses["IsoFLOP"] = finite(isoflop.draw_losses(budget, seed))
+    readings = tuple(reading(name, N_draws[name], losses[name], budget) for name in losses)
+    pooled = pool(list(losses.values()))
+    low, high = np.quantile(pooled, [0.025, 0.975])
+    conventions = {name: best_on_ladder(budget, fit, name, vocab, context) for name, fit in surfaces.items()}
+    return Plan(
+        budget=budget,
+        shape=shape,
+        tokens=tokens,
+        loss=float(np.median(pooled)),
+        interval=(float(low), float(high)),
+        readings=readings,
+        conventions=conventions,
+        hinges=hinges_on(surface, conventions),
+    )
+
+
+def optimum_draws(surface: SurfaceFit, isoflop: IsoFLOPAnalysis | None, budget: float) -> dict[str, Draws]:
+    """Each method's draws of N* at a budget."""
+    draws = {"surface": surface.draw_optimum(budget)[0]}
+    if isoflop is not None:
+        draws["IsoFLOP"] = isoflop.draw_params(budget)
+    return {name: finite(values) for name, values in draws.items()}
+
+
+def reading(method: str, N: Draws, losses: Draws, budget: float) -> Reading:
+    """Summarise one method's draws."""
+    low, high = np.quantile(N, [0.025, 0.975])
+    least, most = np.quantile(losses, [0.025, 0.975])
+    middle = float(np.median(N))
+    return Reading(
+        method,
+        middle,
+        budget / 6 / middle,
+        (float(low), float(high)),
+        float(np.median(losses)),
+        (float(least), float(most)),
+    )
+
+
+def finite(draws: Draws) -> Draws:
+    """The draws that have an answer."""
+    return draws[np.isfinite(draws)]
+
+
+def pool(draws: list[Draws]) -> Draws:
+    """Draws of several methods with equal weight, whatever their numbers."""
+    levels = (np.arange(2000) + 0.5) / 2000
+    return np.concatenate([np.quantile(d, levels) for d in draws])
+
+
+def best_on_ladder(
+    budget: float, fit: SurfaceFit, convention: Convention, vocab: int, context: int
+) -> dict[str, float]:
+    """The ladder's best model for a budget under a surface in one convention of N; the cost is always true 6·N·D."""
+    members = [shape_of(width, layers, vocab, context=context) for width in widths() for layers in range(2, 129)]
+    members = [s for s in members if 8 < s.width / s.layers < 256]
+    N = np.array([s.count(convention) for s in members], float)
+    D = budget / 6 / np.array([s.matmul for s in members], float)
+    losses = np.asarray(fit.law.loss(N, D))
+    best = int(np.argmin(losses))
+    return {"N_matmul": float(members[best].matmul), "tokens": float(D[best]), "loss": float(losses[best])}
+
+
+def hinges_on(surface: SurfaceFit, conventions: Mapping[Convention, Mapping[str, float]]) -> str:
+    """A sentence: does the plan hinge on whether the head's parameters are counted in N?"""
+    ours, theirs = conventions["matmul"], conventions["body"]
+    ratio = theirs["N_matmul"] / ours["N_matmul"]
+    price = float(surface.law.loss(theirs["N_matmul"], theirs["tokens"])) - ours["loss"]
+    verdict = "does not hinge" if price < 0.01 * ours["loss"] else "hinges"
+    return (
+        f"the plan {verdict} on counting the head: with it N* is {human(ours['N_matmul'])}, without it the best model "
+        f"has {human(theirs['N_matmul'])} ({ratio:.2f}×), which the first law prices at {price:+.4f} nats; "
+        f"the two laws expect {ours['loss']:.3f} and {theirs['loss']:.3f}"
+    )

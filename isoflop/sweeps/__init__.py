@@ -1,0 +1,1 @@
+"""Sweeps: an IsoFLOP grid as run directories, trained by local worker processes."""

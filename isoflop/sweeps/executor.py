@@ -1,0 +1,140 @@
+"""Running a sweep on this machine: one pinned, one-thread worker process per core, one column at a time each.
+
+At these sizes a step is a few milliseconds of small operations, so threads inside a step lose to processes side by side
+(docs/lab.md). The parent only watches the run directories. A killed sweep goes on where its checkpoints are, and
+finished cells are never repeated. Left out: Ray and Slurm, which would start the same worker elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isoflop import config as configuration
+from isoflop.files import write_text
+from isoflop.progress import Report
+from isoflop.sweeps.grid import Column, SweepConfig, columns, run_flops
+from isoflop.sweeps.worker import INTERRUPTED
+from isoflop.training.interrupt import Interrupted, interruptible
+from isoflop.training.run import Run
+
+
+@dataclass
+class Pool:
+    """Worker processes by the processor they are pinned to."""
+
+    sweep: Path
+    processors: list[int]
+    running: dict[int, tuple[str, subprocess.Popen[bytes]]] = field(default_factory=dict)
+
+    def start(self, column: Column) -> None:
+        """Start a worker on a free processor."""
+        processor = next(p for p in self.processors if p not in self.running)
+        name = column.shape.name
+        with (self.sweep / f"{name}.log").open("ab") as log:
+            command = [sys.executable, "-m", "isoflop.sweeps.worker", str(self.sweep), name]
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=worker_environment(),
+                start_new_session=True,
+            )
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(process.pid, {processor})
+        self.running[processor] = (name, process)
+
+    def reap(self) -> None:
+        """Forget the workers that have ended; raise RuntimeError with the last words of one that failed."""
+        for processor, (name, process) in list(self.running.items()):
+            if (status := process.poll()) is None:
+                continue
+            del self.running[processor]
+            if status not in (0, INTERRUPTED):
+                lines = (self.sweep / f"{name}.log").read_text(errors="replace").strip().splitlines()
+                last = lines[-1] if lines else "no message"
+                raise RuntimeError(
+                    f"the worker training {name} ended with status {status}: {last} "
+                    f"(all of it in {self.sweep / name}.log); the same command goes on with what is left"
+                )
+
+    def stop(self) -> None:
+        """Ask the workers to save and leave, and wait for them."""
+        for _, process in self.running.values():
+            process.terminate()
+        for _, process in self.running.values():
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self.running.clear()
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of a worker: one thread for mathematics, and compiling inside its own process."""
+    single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), "1")
+    return os.environ | single
+
+
+def processors() -> list[int]:
+    """The processors this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def run_sweep(config: SweepConfig, sweep: Path, report: Report, workers: int | None = None) -> None:
+    """Train every unfinished run of the sweep in directory ``sweep``.
+
+    Raises Interrupted after a Ctrl-C or SIGTERM, RuntimeError when a worker fails, ValueError when the directory holds
+    another sweep.
+    """
+    start_directory(config, sweep)
+    pool = Pool(sweep, processors()[:workers])
+    waiting = [c for c in columns(config) if any(Run(sweep / name).summary is None for name, _ in c.runs)]
+    with interruptible() as stopped:
+        try:
+            while waiting or pool.running:
+                while waiting and len(pool.running) < len(pool.processors):
+                    pool.start(waiting.pop(0))
+                wait(stopped)
+                pool.reap()
+                report("sweep", *flops_done(config, sweep))
+                if stopped():
+                    raise Interrupted("the sweep was stopped; the same command goes on where it was")
+        finally:
+            pool.stop()
+
+
+def start_directory(config: SweepConfig, sweep: Path) -> None:
+    """Record the sweep's config, or check that it is the one the directory was started with."""
+    path = sweep / "sweep.toml"
+    if path.exists():
+        if changed := configuration.difference(configuration.load(SweepConfig, path), config):
+            raise ValueError(f"{sweep} holds another sweep ({changed}); use another directory, or the old value")
+        return
+    sweep.mkdir(parents=True, exist_ok=True)
+    write_text(path, configuration.dumps(config))
+
+
+def wait(stopped: Callable[[], bool], seconds: float = 1.0) -> None:
+    """Sleep, but not past a request to stop."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not stopped():
+        time.sleep(0.05)
+
+
+def flops_done(config: SweepConfig, sweep: Path) -> tuple[float, float]:
+    """FLOPs spent so far and in all."""
+    done = total = 0.0
+    for column in columns(config):
+        for name, settings in column.runs:
+            start = settings.branch.tokens if settings.branch else 0
+            spent = max(0, Run(sweep / name).tokens_so_far() - start)
+            done += 6.0 * settings.shape.matmul * spent
+            total += run_flops(settings)
+    return done, total

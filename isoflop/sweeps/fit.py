@@ -1,0 +1,67 @@
+"""From a sweep's results to laws: IsoFLOP minima and the surface, each with its uncertainty.
+
+The surface is fitted twice, once per convention of N, because at small sizes embeddings are much of a model:
+``matmul`` (head counted, input embedding not) is the convention of the budgets, ``body`` leaves the head out too.
+Whether the plan hinges on the choice is for the planner to say. Cheap enough (under a second or two) to be recomputed
+from the run directories wherever it is needed, so it is never stored as a second truth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from isoflop.laws import IsoFLOPAnalysis, SurfaceFit, analyse, fit_surface
+from isoflop.planning.shape import Convention
+from isoflop.sweeps.results import Results
+
+CONVENTIONS: tuple[Convention, ...] = ("matmul", "body")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The laws of one sweep. ``isoflop`` is None, and ``statuses`` says why, when minima cannot give a law."""
+
+    surfaces: dict[Convention, SurfaceFit]
+    isoflop: IsoFLOPAnalysis | None
+    statuses: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The laws, their parameters' 95% intervals and everything that should be known about them."""
+        surfaces = {
+            name: {"law": fit.law.to_json(), "intervals_95": fit.parameter_intervals(), "residual_sd": fit.residual_sd}
+            for name, fit in self.surfaces.items()
+        }
+        return {"surfaces": surfaces, "isoflop": isoflop_json(self.isoflop), "statuses": list(self.statuses)}
+
+
+def isoflop_json(analysis: IsoFLOPAnalysis | None) -> dict[str, Any] | None:
+    """The minima and their laws as plain values."""
+    if analysis is None:
+        return None
+    curves = [
+        {"budget": c.budget, "status": c.status, "D": c.D_star, "N": c.N_star, "loss": c.loss_star}
+        | {"intervals_95": dict(c.intervals or {})}
+        for c in analysis.curves
+    ]
+    laws = {"tokens": analysis.tokens, "params": analysis.params, "loss": analysis.loss}
+    return {"curves": curves} | {name: law.to_json() for name, law in laws.items()}
+
+
+def fit_results(results: Results, *, replicates: int = 1000, seed: int = 0) -> Fit:
+    """Fit both kinds of law to the finished cells. Raises ValueError when there are too few for a surface."""
+    surfaces = {
+        name: fit_surface(results.parameters(name), results.tokens, results.loss, replicates=replicates, seed=seed)
+        for name in CONVENTIONS
+    }
+    statuses = [f"surface ({name}): {status}" for name, fit in surfaces.items() for status in fit.statuses]
+    try:
+        N = results.parameters("matmul")
+        isoflop = analyse(results.budgets, N, results.tokens, results.loss, replicates=replicates, seed=seed)
+        statuses += [f"IsoFLOP: {status}" for status in isoflop.statuses]
+    except ValueError as error:
+        isoflop = None
+        statuses.append(f"IsoFLOP: {error}")
+    if results.missing:
+        statuses.append(f"{results.missing} cells of the grid are not finished and are left out")
+    return Fit(surfaces, isoflop, tuple(statuses))
