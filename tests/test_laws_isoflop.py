@@ -154,9 +154,9 @@ def test_draws_are_seeded_and_agree_with_the_intervals():
     assert np.array_equal(one.loss_draws, same.loss_draws)
     assert not np.array_equal(one.loss_draws, other.loss_draws)
     at = one.tokens_at(1e19, level=0.8)
-    assert np.mean(
-        (one.draw_tokens(1e19) >= at.confidence[0]) & (one.draw_tokens(1e19) <= at.confidence[1])
-    ) == (pytest.approx(0.8, abs=0.02))
+    assert np.mean((one.draw_tokens(1e19) >= at.confidence[0]) & (one.draw_tokens(1e19) <= at.confidence[1])) == (
+        pytest.approx(0.8, abs=0.02)
+    )
     assert at.interval[0] <= at.confidence[0] < at.value < at.confidence[1] <= at.interval[1]
     assert one.draw_losses(1e19, seed=4).shape == one.draw_params(1e19).shape == (200,)
     low, high = one.curves[0].intervals["D"]

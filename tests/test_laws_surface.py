@@ -31,9 +31,7 @@ def chinchilla_runs():
     if not path.exists():
         pytest.skip("published data is not beside the repository")
     rows = list(csv.DictReader(path.read_text().splitlines()))
-    N, C, loss = (
-        np.array([float(row[key]) for row in rows]) for key in ("Model Size", "Training FLOP", "loss")
-    )
+    N, C, loss = (np.array([float(row[key]) for row in rows]) for key in ("Model Size", "Training FLOP", "loss"))
     return N, C / (6 * N), loss
 
 

@@ -6,7 +6,7 @@ experiment reads it back instead of deciding again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop import config as configuration
@@ -104,9 +104,8 @@ def largest(request: Request, speed: Speed) -> Experiment:
 def derive(request: Request, budget: float, speed: Speed) -> Experiment:
     """Everything that follows from a request and a flagship budget."""
     vocab = request.vocab or vocabulary_for(budget)
-    sweep = SweepConfig((), data="../tokens", vocab=vocab, context=request.context, centre=CENTRE, seed=request.seed)
-    budgets = sweep_budgets(budget, vocab, request.context, CENTRE, sweep.first_batch)
-    sweep = replace(sweep, budgets=budgets)
+    budgets = sweep_budgets(budget, vocab, request.context, CENTRE, SweepConfig.first_batch)
+    sweep = SweepConfig(budgets, "../tokens", vocab, context=request.context, centre=CENTRE, seed=request.seed)
     tokens = max([cell.tokens for cell in cells(sweep)] + [1.5 * (budget / 6 * CENTRE) ** 0.5])
     prepare = PrepareConfig(
         corpus=request.corpus,

@@ -40,9 +40,7 @@ class Law:
         for name, value in self.parameters().items():
             number = float(value)
             if not math.isfinite(number):
-                raise ValueError(
-                    f"{self.kind} law: {name} is {number}; every parameter must be a finite number"
-                )
+                raise ValueError(f"{self.kind} law: {name} is {number}; every parameter must be a finite number")
             object.__setattr__(self, name, number)
 
     def parameters(self) -> dict[str, float]:

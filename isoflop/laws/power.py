@@ -65,9 +65,7 @@ def fit_saturating(x: Array, y: Array, use: Mask, *, floor: bool = True) -> Arra
     return laws
 
 
-def _linear_part(
-    logs: Array, y: Array, weights: Array, exponents: Array, floor: bool
-) -> tuple[Array, Array, Array]:
+def _linear_part(logs: Array, y: Array, weights: Array, exponents: Array, floor: bool) -> tuple[Array, Array, Array]:
     """Fit y ≈ bottom + fall·x^−exponent, both ≥ 0, for each member and exponent; also the squared error."""
     shape = np.exp(-exponents[:, :, None] * logs)
     w, wy = weights[:, None, :], (weights * y)[:, None, :]
@@ -80,7 +78,5 @@ def _linear_part(
         pinned = bottom < 0
         fall = np.where(pinned, sxy / sxx, fall)
     bottom = np.where(pinned, 0.0, bottom)
-    error = (weights[:, None, :] * (bottom[..., None] + fall[..., None] * shape - y[:, None, :]) ** 2).sum(
-        axis=2
-    )
+    error = (weights[:, None, :] * (bottom[..., None] + fall[..., None] * shape - y[:, None, :]) ** 2).sum(axis=2)
     return np.where(np.isfinite(error), error, np.inf), bottom, fall

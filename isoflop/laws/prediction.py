@@ -66,6 +66,4 @@ def noise_factors(sd: float, freedom: int, count: int, seed: int) -> Array:
 def check_replicates(replicates: int) -> None:
     """Raise ValueError unless ``replicates`` is zero (no intervals) or enough for percentiles."""
     if replicates != 0 and replicates < 20:
-        raise ValueError(
-            f"replicates is {replicates}; give 0 for no intervals, or at least 20 (1,000 is good)"
-        )
+        raise ValueError(f"replicates is {replicates}; give 0 for no intervals, or at least 20 (1,000 is good)")

@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-COMPILE_REPAID_BY = 3e11
+COMPILE_REPAID_BY = 1e11
 """FLOPs of a run above which compiling (about 15 s a shape on two cores) has paid for itself (docs/lab.md)."""
 
 

@@ -1,0 +1,85 @@
+"""``isoflop train``: one run from a config file, or go on with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+DESCRIPTION = """Trains the run of a directory from its config.toml, or from the config file given, and resumes it when
+called again.
+
+examples:
+  isoflop train runs/mine --config mine.toml     start a run
+  isoflop train runs/mine                        go on with it
+  isoflop train runs/mine --dry-run              print the config and what follows from it
+"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Arguments of ``isoflop train``.
+
+    Attributes:
+        run: Directory of the run.
+        config: TOML file to start from; a run that has begun keeps its own.
+        threads: Threads for mathematics on a CPU; by default all.
+        dry_run: Print the resolved config and what follows from it, and do nothing.
+        json: Print the summary as JSON.
+    """
+
+    run: tyro.conf.Positional[Path]
+    config: Path | None = None
+    threads: int | None = None
+    dry_run: bool = False
+    json: bool = False
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command."""
+    a = tyro.cli(Arguments, args=arguments, prog="isoflop train", description=DESCRIPTION)
+    from isoflop import config as configuration
+    from isoflop.training.config import TrainConfig
+
+    config = configuration.load(TrainConfig, a.config or a.run / "config.toml")
+    if a.dry_run:
+        print(configuration.dumps(config))
+        print(describe(config))
+        return
+    import torch
+
+    from isoflop.progress import console
+    from isoflop.training.loop import train
+
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    with console() as report:
+        summary = train(config, a.run, report)
+    if a.json:
+        print(json.dumps(summary))
+    else:
+        print(
+            f"validation loss {summary['validation_loss']:.4f} nats/token, {summary['validation_bpb']:.4f} bits/byte "
+            f"after {summary['tokens']:,} tokens in {summary['seconds']:.0f} s: {a.run}"
+        )
+
+
+def describe(config: object) -> str:
+    """What follows from a config: parameters, FLOPs, steps, bytes of a checkpoint."""
+    from isoflop.planning.shape import human
+    from isoflop.training.config import TrainConfig
+
+    assert isinstance(config, TrainConfig)
+    shape, tokens = config.shape, config.schedule.tokens
+    steps = sum(1 for _ in config.batch.steps(tokens))
+    lines = [
+        f"parameters  {human(shape.total)} in all, {human(shape.matmul)} in products, {human(shape.body)} without head",
+        f"compute     {config.flops:.3g} FLOPs as 6ND, {shape.flops_per_token * tokens:.3g} exactly",
+        f"steps       {steps:,} for {tokens:,} tokens, {tokens / shape.matmul:.1f} tokens per parameter",
+        f"checkpoint  {12 * shape.total / 1e6:.1f} MB (weights and optimiser in fp32)",
+        f"disk free   {shutil.disk_usage('.').free / 1e9:.1f} GB",
+    ]
+    return "\n".join("# " + line for line in lines)
