@@ -38,7 +38,7 @@ class Arguments:
     budgets: tuple[float, ...]
     method: Literal["branch", "plain"] = "branch"
     context: int = 256
-    centre: float = 25.0
+    centre: float = 40.0
     workers: int | None = None
     seed: int = 0
     dry_run: bool = False

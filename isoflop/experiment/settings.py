@@ -25,7 +25,7 @@ from isoflop.sweeps.grid import SweepConfig, cells
 from isoflop.tokens.prepare import PrepareConfig
 from isoflop.training.speed import Speed
 
-CENTRE = 25.0
+CENTRE = 40.0
 """Tokens per parameter around which the sweep is laid."""
 BYTES_PER_TOKEN = 3.5
 """More than small vocabularies give, so that enough text is read."""

@@ -1,7 +1,7 @@
 """The ladder: a well-proportioned Llama of any size, from about 0.05M to 400B parameters.
 
 Proportions follow the released Llamas where there are any (width/layers ≈ 128 from 8B up, heads of 128 or 64,
-at most 8 key-value heads, FFN 3.5 × width) and shrink smoothly below them: a two-layer model of width 64 is as
+at most 8 key-value heads, FFN 3.5 × width) and shrink smoothly below them: a four-layer model of width 64 is as
 well-formed a member as Llama 3 8B, so a law fitted on one end speaks about the other. What was left out:
 layouts over devices (divisibility by tensor-parallel degree), which belongs to the full planner.
 """
@@ -18,14 +18,16 @@ TIED_BELOW = 4e9  # Llama 3.2 ties its 1B and 3B, Llama 3 unties its 8B
 
 
 def aspect(width: int) -> float:
-    """The width-to-layers ratio aimed at: 24 at width 64, growing slowly to Llama 3's 128."""
-    return min(128.0, 24.0 * math.exp(0.4 * math.log(width / 64)))
+    """The width-to-layers ratio aimed at: 16 at width 48, growing slowly to Llama 3's 128."""
+    return min(128.0, 16.0 * math.exp(0.45 * math.log(width / 48)))
 
 
 def heads_of(width: int) -> int:
-    """Query heads, an even number: 2 or 4 when tiny, then heads of 32, 64 and, from width 4,096, 128."""
-    if width <= 128:
-        return 2 if width <= 64 else 4
+    """Query heads, an even number: of about 32 when small, then of 64 and, from width 4,096, of 128."""
+    if width <= 64:
+        return 2
+    if width < 256:
+        return 2 * round(width / 64 + 0.1)
     return width // (32 if width < 512 else 64 if width < 4096 else 128)
 
 
@@ -40,11 +42,15 @@ def shape_of(width: int, layers: int, vocab: int, *, context: int = 256, tied: b
 
 
 def widths() -> Iterator[int]:
-    """Widths that run well: multiples of 16 when tiny and of 2,048 when huge, so that heads come out even."""
-    width = 32
+    """Widths that run well: multiples of 8 when tiny and of 2,048 when huge, so that heads come out even.
+
+    Fine steps matter most at the bottom, where one layer more or less is half a model: depth then changes
+    seldom, and neighbours in size are neighbours in shape.
+    """
+    width = 24
     while width <= 20_480:
         yield width
-        width += 16 if width < 128 else 64 if width < 512 else 2 ** int(math.log2(width / 4))
+        width += 8 if width < 128 else 32 if width < 256 else 64 if width < 512 else 2 ** int(math.log2(width / 4))
 
 
 def smallest(vocab: int, *, context: int = 256) -> Shape:

@@ -1,9 +1,9 @@
 """From laws to a plan: which model, how many tokens, and the loss to expect, with an interval.
 
 Two methods read the same sweep: the minima of the IsoFLOP curves, as Llama 3 was sized, and the surface
-L(N, D). They can disagree about the optimum and about the loss, and neither doubts its own form, so a prediction
-draws from both with equal weight: the interval then holds each method's uncertainty and their disagreement. The
-size planned is the median of both methods' draws of N*. Left out: inference demand, limited data, hardware, cost.
+L(N, D). They can disagree about the optimum and about the loss, and neither doubts its own form, so both the size and
+the loss are read off a pool of their draws in which each method weighs by its precision (one over the variance of its
+logarithm): the surer one leads, and where they disagree the interval holds both. Left out: inference demand, limited data, hardware, cost.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from isoflop.planning.ladder import shape_for, shape_of, widths
 from isoflop.planning.shape import Convention, Shape, human
 
 Draws = NDArray[np.float64]
+POOLED = 4000
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,13 @@ def plan(
     """
     surface = surfaces["matmul"]
     N_draws = optimum_draws(surface, isoflop, budget)
-    shape = shape_for(float(np.median(np.concatenate(list(N_draws.values())))), vocab, context=context)
+    shape = shape_for(float(np.median(pool(N_draws))), vocab, context=context)
     tokens = budget / (6 * shape.matmul)
     losses = {"surface": surface.draw_losses(shape.matmul, tokens, seed)}
     if isoflop is not None:
         losses["IsoFLOP"] = finite(isoflop.draw_losses(budget, seed))
     readings = tuple(reading(name, N_draws[name], losses[name], budget) for name in losses)
-    pooled = pool(list(losses.values()))
+    pooled = pool(losses)
     low, high = np.quantile(pooled, [0.025, 0.975])
     conventions = {name: best_on_ladder(budget, fit, name, vocab, context) for name, fit in surfaces.items()}
     return Plan(
@@ -141,10 +142,14 @@ def finite(draws: Draws) -> Draws:
     return draws[np.isfinite(draws)]
 
 
-def pool(draws: list[Draws]) -> Draws:
-    """Draws of several methods with equal weight, whatever their numbers."""
-    levels = (np.arange(2000) + 0.5) / 2000
-    return np.concatenate([np.quantile(d, levels) for d in draws])
+def pool(draws: Mapping[str, Draws]) -> Draws:
+    """One sample from several methods' draws, each weighing by one over the variance of its logarithm."""
+    precisions = {name: 1 / max(float(np.var(np.log(values))), 1e-12) for name, values in draws.items()}
+    parts = []
+    for name, values in draws.items():
+        count = round(POOLED * precisions[name] / sum(precisions.values()))
+        parts.append(np.quantile(values, (np.arange(count) + 0.5) / max(count, 1)))
+    return np.concatenate(parts)
 
 
 def best_on_ladder(

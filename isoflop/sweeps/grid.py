@@ -41,7 +41,7 @@ class SweepConfig:
     data: str
     vocab: int
     context: int = 256
-    centre: float = 25.0
+    centre: float = 40.0
     reach: float = 2.6
     spacing: float = 1.45
     method: Method = "branch"

@@ -1,0 +1,51 @@
+"""Shared fixtures: small prepared tokens, configs that train in a second, and one thread for everything."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isoflop.planning.shape import Shape
+from isoflop.tokens.prepare import PrepareConfig, prepare
+from isoflop.training.config import TrainConfig
+from isoflop.training.schedule import BatchRamp, Schedule
+
+WORDS = "law compute token model loss budget scale small large train predict measure curve minimum".split()
+
+
+@pytest.fixture(scope="session")
+def tiny_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 60,000 training tokens with a vocabulary of 300, from sentences of random words."""
+    folder = tmp_path_factory.mktemp("tiny")
+    rng = random.Random(0)
+    for i in range(60):
+        lines = [" ".join(rng.choices(WORDS, k=12)) + "." for _ in range(60)]
+        (folder / f"{i:02d}.txt").write_text("\n".join(lines))
+    out = tmp_path_factory.mktemp("tokens") / "tokens"
+    prepare(PrepareConfig(str(folder), vocab_size=300, validation_fraction=0.1), out)
+    return out
+
+
+@pytest.fixture
+def tiny_config(tiny_tokens: Path) -> Callable[..., TrainConfig]:
+    """A factory of configs for a model of 9,000 parameters; keywords replace fields."""
+
+    def make(**changes: Any) -> TrainConfig:
+        base = TrainConfig(
+            shape=Shape(2, 16, 2, 1, 32, 300, context=32),
+            data=str(tiny_tokens),
+            schedule=Schedule(tokens=4096, peak=0.01, warmup_tokens=256, decay_tokens=1024),
+            batch=BatchRamp(128, (1024,)),
+            micro_tokens=128,
+            precision="fp32",
+            compile="never",
+            validation_tokens=1024,
+        )
+        return replace(base, **changes)
+
+    return make

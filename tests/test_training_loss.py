@@ -1,0 +1,57 @@
+"""Chunked cross-entropy equals the plain one, in value and gradient, however it is cut."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isoflop.training import loss as module
+from isoflop.training.loss import chunk_rows, cross_entropy
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 40), st.integers(2, 60), st.sampled_from([64, 600, 1 << 20]), st.floats(0.1, 30))
+def test_value_and_gradients_equal_the_plain_cross_entropy(rows: int, vocab: int, elements: int, scale: float) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    hidden, head = (torch.randn(n, 8, generator=generator) * scale for n in (rows, vocab))
+    targets = torch.randint(vocab, (rows,), generator=generator)
+    results = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CHUNK_ELEMENTS", elements)
+        for dtype, function in ((torch.float32, cross_entropy), (torch.float64, plain)):
+            h, w = (t.to(dtype).detach().requires_grad_() for t in (hidden, head))
+            value = function(h, w, targets) / rows
+            value.backward()
+            results.append([t.double() for t in (value.detach(), h.grad, w.grad)])
+    for ours, exact in zip(*results, strict=True):
+        torch.testing.assert_close(ours, exact, atol=1e-4 * scale, rtol=1e-4)
+
+
+def plain(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(hidden @ head.T, targets, reduction="sum")
+
+
+def test_without_gradients_the_value_is_the_same() -> None:
+    hidden, head, targets = torch.randn(12, 8), torch.randn(20, 8), torch.randint(20, (12,))
+    with torch.no_grad():
+        value = cross_entropy(hidden, head, targets)
+    torch.testing.assert_close(value, plain(hidden, head, targets))
+
+
+def test_bf16_logits_are_summed_in_fp32() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, head = (torch.randn(n, 32, generator=generator) for n in (4096, 512))
+    targets = torch.randint(512, (4096,), generator=generator)
+    exact = plain(hidden.bfloat16().double(), head.bfloat16().double(), targets) / 4096
+    ours = cross_entropy(hidden.bfloat16(), head, targets) / 4096
+    assert abs(float(ours - exact)) < 2e-3
+
+
+@given(st.integers(1, 5000), st.integers(2, 200_000))
+def test_chunks_are_equal_and_within_the_limit(rows: int, vocab: int) -> None:
+    size = chunk_rows(rows, vocab)
+    assert rows % size == 0
+    assert size == 1 or size * vocab <= module.CHUNK_ELEMENTS
