@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-DESCRIPTION = """Reads the laws off a sweep and plans a model for a budget: size, tokens, predicted loss with its interval.
+DESCRIPTION = """Reads the laws off a sweep and plans a model for a budget: size, tokens, predicted loss with interval.
 
 examples:
   isoflop plan 1e14 --sweep runs/quickstart/sweep

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import tyro
 
-DESCRIPTION = """Reads a corpus, drops exact duplicates, holds out validation documents, trains a byte-level BPE tokenizer
-and writes memory-mapped token shards with a manifest.
+DESCRIPTION = """Reads a corpus, drops exact duplicates, holds out validation documents, trains a byte-level BPE
+tokenizer and writes memory-mapped token shards with a manifest.
 
 examples:
   isoflop prepare --corpus my_texts/ --vocab-size 8192 --out tokens/

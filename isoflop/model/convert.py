@@ -32,7 +32,8 @@ def to_transformers(model: Llama) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "tie_word_embeddings": s.tied,
     }
     p = {name: tensor.detach() for name, tensor in model.named_parameters()}
-    weights = {"model.embed_tokens.weight": p["embedding"], "model.norm.weight": p["norm"], "lm_head.weight": model.head.detach()}
+    weights = {"model.embed_tokens.weight": p["embedding"], "model.norm.weight": p["norm"]}
+    weights["lm_head.weight"] = model.head.detach()
     for i in range(s.layers):
         ours, theirs = f"blocks.{i}", f"model.layers.{i}"
         q, k, v = torch.split(p[f"{ours}.qkv"], [s.width, s.kv_width, s.kv_width])
@@ -69,7 +70,8 @@ def from_transformers(config: Mapping[str, Any], weights: Mapping[str, Tensor], 
     if not shape.tied:
         joined["untied_head"] = weights["lm_head.weight"]
     for i in range(shape.layers):
-        layer = {k.removeprefix(f"model.layers.{i}."): v for k, v in weights.items() if k.startswith(f"model.layers.{i}.")}
+        theirs = f"model.layers.{i}."
+        layer = {k.removeprefix(theirs): v for k, v in weights.items() if k.startswith(theirs)}
         joined |= {
             f"blocks.{i}.norm1": layer["input_layernorm.weight"],
             f"blocks.{i}.qkv": torch.cat([layer[f"self_attn.{name}_proj.weight"] for name in "qkv"]),

@@ -23,12 +23,10 @@ def aspect(width: int) -> float:
 
 
 def heads_of(width: int) -> int:
-    """Query heads, an even number: of about 32 when small, then of 64 and, from width 4,096, of 128."""
-    if width <= 64:
-        return 2
-    if width < 256:
-        return 2 * round(width / 64 + 0.1)
-    return width // (32 if width < 512 else 64 if width < 4096 else 128)
+    """Query heads: the even number whose heads come nearest to 32 wide, 64 from width 512, 128 from 4,096."""
+    aim = 32 if width < 512 else 64 if width < 4096 else 128
+    even = [h for h in range(2, width // 8, 2) if width % (2 * h) == 0] or [2]
+    return min(even, key=lambda heads: abs(math.log(width / heads / aim)))
 
 
 def shape_of(width: int, layers: int, vocab: int, *, context: int = 256, tied: bool = True) -> Shape:

@@ -1,9 +1,10 @@
 """From laws to a plan: which model, how many tokens, and the loss to expect, with an interval.
 
-Two methods read the same sweep: the minima of the IsoFLOP curves, as Llama 3 was sized, and the surface
-L(N, D). They can disagree about the optimum and about the loss, and neither doubts its own form, so both the size and
-the loss are read off a pool of their draws in which each method weighs by its precision (one over the variance of its
-logarithm): the surer one leads, and where they disagree the interval holds both. Left out: inference demand, limited data, hardware, cost.
+Two methods read the same sweep: the minima of the IsoFLOP curves, as Llama 3 was sized, and the surface L(N, D).
+They can disagree about the optimum and about the loss, and neither doubts its own form. So both the size and the loss
+are read off a pool of their draws in which each method weighs by its precision (one over the variance of its
+logarithm): the surer one leads, and where they disagree the interval holds both. Left out: inference demand, limited
+data, hardware, cost.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class Plan:
         shape, (low, high) = self.shape, self.interval
         lines = [
             f"budget   {self.budget:.4g} FLOPs (6ND, head counted, input embedding not)",
-            f"model    {human(shape.matmul)} parameters: {shape.layers} layers, width {shape.width}, {shape.heads} heads, "
-            f"{shape.kv_heads} key-value heads, FFN {shape.ffn}, vocabulary {shape.vocab}",
+            f"model    {human(shape.matmul)} parameters: {shape.layers} layers, width {shape.width}, "
+            f"{shape.heads} heads, {shape.kv_heads} key-value heads, FFN {shape.ffn}, vocabulary {shape.vocab}",
             f"tokens   {human(self.tokens)}, {self.tokens / shape.matmul:.1f} per parameter",
             f"loss     {self.loss:.4f} nats/token, 95% of such runs between {low:.4f} and {high:.4f}",
         ]
