@@ -15,7 +15,7 @@ from isoflop.tokens.prepare import PrepareConfig, prepare
 from isoflop.training.config import TrainConfig
 from isoflop.training.schedule import BatchRamp, Schedule
 
-WORDS = "law compute token model loss budget scale small large train predict measure curve minimum".split()
+WORDS = ["law", "compute", "token", "model", "loss", "budget", "scale", "small", "large", "train", "predict", "curve"]
 
 
 @pytest.fixture(scope="session")

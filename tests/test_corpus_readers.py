@@ -76,9 +76,7 @@ def test_bad_records_are_quarantined_with_place_and_reason(tmp_path):
 
 def test_more_than_the_stated_fraction_of_bad_records_refuses_the_corpus(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(json_lines(["good"] * 89) + b"broken\n" * 11)
-    with pytest.raises(
-        CorpusError, match=r"11 of 100 records in .* more than the 1\.0%.*a\.jsonl:90: broken JSON"
-    ):
+    with pytest.raises(CorpusError, match=r"11 of 100 records in .* more than the 1\.0%.*a\.jsonl:90: broken JSON"):
         texts(tmp_path)
     assert len(texts(tmp_path, bad_fraction=0.11)) == 89
     assert len(texts(tmp_path, bad_minimum=11)) == 89

@@ -11,9 +11,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("loader")
     texts = [f"document {n}: " + "some words to learn from, " * (n % 9) + "é" * (n % 5) for n in range(500)]
     (folder / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    config = PrepareConfig(
-        str(folder / "a.jsonl"), vocab_size=300, validation_fraction=0.2, shard_tokens=3000
-    )
+    config = PrepareConfig(str(folder / "a.jsonl"), vocab_size=300, validation_fraction=0.2, shard_tokens=3000)
     prepare(config, folder / "out")
     return folder
 
@@ -46,9 +44,7 @@ def test_the_order_resumes_at_any_sample_with_any_batch_size(dataset):
     n = loader.samples_per_epoch
     whole = loader.batch(0, 3 * n)
     for first, count in ((0, 1), (5, 64), (n - 1, 2), (n, 7), (2 * n - 3, n + 3)):
-        assert np.array_equal(
-            Loader(dataset, context=32, seed=3).batch(first, count), whole[first : first + count]
-        )
+        assert np.array_equal(Loader(dataset, context=32, seed=3).batch(first, count), whole[first : first + count])
 
 
 def test_every_epoch_is_a_whole_pass_in_an_order_of_its_own(dataset):
@@ -106,9 +102,7 @@ def test_the_bytes_of_the_fixed_samples_are_those_of_their_targets(dataset):
 def test_a_split_too_short_for_the_context_says_so(dataset):
     n = len(dataset.tokens("validation"))
     assert Loader(dataset, "validation", context=n - 1).samples_per_epoch == 1
-    with pytest.raises(
-        ValueError, match=f"the validation split has {n} tokens, too few for one sequence of {n}"
-    ):
+    with pytest.raises(ValueError, match=f"the validation split has {n} tokens, too few for one sequence of {n}"):
         Loader(dataset, "validation", context=n)
 
 

@@ -146,9 +146,7 @@ def test_a_prepared_folder_is_returned_at_once_without_reading_the_corpus(config
     assert files(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("vocab_size", 301), ("seed", 5), ("max_bytes", 9000), ("corpus", "x")]
-)
+@pytest.mark.parametrize(("field", "value"), [("vocab_size", 301), ("seed", 5), ("max_bytes", 9000), ("corpus", "x")])
 def test_another_config_in_the_same_folder_names_the_field_that_differs(config, tmp_path, field, value):
     prepare(config, tmp_path / "out")
     before = files(tmp_path / "out")
@@ -297,9 +295,7 @@ def test_sources_are_files_of_records_and_top_folders_of_texts():
 
 def test_something_is_always_held_out_of_a_single_text(tmp_path):
     (tmp_path / "a.txt").write_text("".join(sentence(number) + "\n" for number in range(900)))
-    manifest = prepare(
-        PrepareConfig(str(tmp_path / "a.txt"), 300, validation_fraction=1e-9), tmp_path / "out"
-    )
+    manifest = prepare(PrepareConfig(str(tmp_path / "a.txt"), 300, validation_fraction=1e-9), tmp_path / "out")
     assert manifest.splits["validation"].documents == 1
     assert manifest.splits["train"].documents >= 1
 

@@ -197,7 +197,7 @@ def test_checkpoint_of_another_shape_names_the_first_tensor_that_differs(tiny_co
     train(config, tmp_path / "small")
     other = replace(config, shape=replace(config.shape, width=32))
     shutil.copytree(tmp_path / "small" / "checkpoints", tmp_path / "large" / "checkpoints")
-    with pytest.raises(ValueError, match="another model: blocks.0.down is"):
+    with pytest.raises(ValueError, match=r"another model: blocks\.0\.down is"):
         train(other, tmp_path / "large")
 
 
@@ -215,7 +215,7 @@ def test_vocabulary_of_other_tokens_is_refused(tiny_config: Make, tmp_path: Path
 
 def test_diverging_run_stops_with_advice(tiny_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "cross_entropy", lambda hidden, *_, **__: hidden.sum() * float("nan"))
-    with pytest.raises(FloatingPointError, match="lower schedule.peak"):
+    with pytest.raises(FloatingPointError, match=r"lower schedule\.peak"):
         train(tiny_config(), tmp_path / "run")
     assert Run(tmp_path / "run").summary is None
 

@@ -41,9 +41,7 @@ def installed_sources(reading: Reading | None = None) -> Iterator[Document]:
 
 def sources_below(roots: list[tuple[Path, str]], reading: Reading) -> Iterator[Document]:
     """The Python sources below each root, their relative paths prefixed with the root's name."""
-    files = [
-        (file, prefix + file.relative_to(root).as_posix()) for root, prefix in roots for file in _files(root)
-    ]
+    files = [(file, prefix + file.relative_to(root).as_posix()) for root, prefix in roots for file in _files(root)]
     reading.disk_bytes += sum(file.stat().st_size for file, _ in files)
     for file, name in files:
         data = file.read_bytes()

@@ -70,6 +70,7 @@ def run_experiment(request: Request, folder: Path, report: Report = silent) -> O
     train_flagship(flagship, folder / "flagship", report)
     result = score(folder / "flagship")
     write_json(folder / "score.json", result)
+    write_samples(folder / "flagship", experiment.request.corpus)
     add_time(folder, time.monotonic() - began)
     page = write_report(folder)
     return Outcome(folder, result["verdict"], result, page)
@@ -133,6 +134,16 @@ def train_flagship(config: TrainConfig, folder: Path, report: Report) -> None:
     from isoflop.training.loop import train
 
     train(config, folder, report)
+
+
+def write_samples(folder: Path, corpus: str) -> None:
+    """Let the flagship write a few texts, once."""
+    if (folder / "samples.json").exists():
+        return
+    from isoflop.inference.sample import sample_texts
+
+    prompts = ["", "def ", "class "] if corpus == "python" else ["", "The ", "In the year "]
+    write_json(folder / "samples.json", sample_texts(folder, prompts))
 
 
 def add_time(folder: Path, seconds: float) -> None:

@@ -25,11 +25,11 @@ def batch_ramp(tokens: float, first: int = 2048) -> tuple[int, tuple[int, ...]]:
     """
     thresholds: list[int] = []
     while True:
-        midway = first * 2 ** (len(thresholds) + 0.5)
-        threshold = math.exp(math.log(midway / 0.581) / 0.571)
+        batch = first << len(thresholds)
+        threshold = math.exp(math.log(batch * math.sqrt(2) / 0.581) / 0.571)
         if threshold >= tokens:
             return first, tuple(thresholds)
-        thresholds.append(2**20 * max(1, round(threshold / 2**20)))
+        thresholds.append(batch * round(threshold / batch))
 
 
 def warmup_tokens(parameters: float, tokens: float) -> float:

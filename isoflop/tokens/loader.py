@@ -36,9 +36,7 @@ class FixedSamples:
 class Loader:
     """Sequences of a split in the order of training. Immutable; safe to share between threads."""
 
-    def __init__(
-        self, dataset: TokenDataset, split: str = "train", context: int = 256, seed: int = 0
-    ) -> None:
+    def __init__(self, dataset: TokenDataset, split: str = "train", context: int = 256, seed: int = 0) -> None:
         if context < 1:
             raise ValueError(f"context is {context}: it must be at least 1.")
         self._tokens = dataset.tokens(split)

@@ -66,9 +66,7 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """Of the tokens, not of where they came from: the order of training depends on this."""
-        shards = [
-            (name, s.tokens, s.checksum) for name, split in sorted(self.splits.items()) for s in split.shards
-        ]
+        shards = [(name, s.tokens, s.checksum) for name, split in sorted(self.splits.items()) for s in split.shards]
         return xxhash.xxh3_128_hexdigest(repr((self.dtype, self.tokenizer_checksum, shards)).encode())
 
     @property
@@ -89,9 +87,7 @@ class Manifest:
         try:
             manifest = cls._parse(json.loads(path.read_bytes()))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(
-                f"{path} cannot be used ({error}): remove {folder} and prepare it again."
-            ) from error
+            raise ValueError(f"{path} cannot be used ({error}): remove {folder} and prepare it again.") from error
         manifest._check_sizes(folder)
         return manifest
 
@@ -100,8 +96,7 @@ class Manifest:
         if fields.get("format") != FORMAT:
             raise ValueError(f"format {fields.get('format')}, this version of isoflop reads {FORMAT}")
         splits = {
-            name: Split.of([Shard(**shard) for shard in split["shards"]])
-            for name, split in fields["splits"].items()
+            name: Split.of([Shard(**shard) for shard in split["shards"]]) for name, split in fields["splits"].items()
         }
         if any(Path(shard.file).name != shard.file for split in splits.values() for shard in split.shards):
             raise ValueError("a shard lies outside the folder")
@@ -114,6 +109,4 @@ class Manifest:
             for shard in split.shards:
                 path, size = folder / shard.file, shard.tokens * self.tokens_dtype.itemsize
                 if not path.is_file() or path.stat().st_size != size:
-                    raise ValueError(
-                        f"{path} is missing or not {size} bytes: remove {folder} and prepare it again."
-                    )
+                    raise ValueError(f"{path} is missing or not {size} bytes: remove {folder} and prepare it again.")

@@ -54,13 +54,9 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         check_vocab_size(self.vocab_size)
         if not 0 < self.validation_fraction <= 0.5:
-            raise ValueError(
-                f"validation_fraction is {self.validation_fraction}: it must be above 0, at most 0.5."
-            )
+            raise ValueError(f"validation_fraction is {self.validation_fraction}: it must be above 0, at most 0.5.")
         if self.max_bytes is not None and self.max_bytes < 1:
-            raise ValueError(
-                f"max_bytes is {self.max_bytes}: it must be positive, or absent for the whole corpus."
-            )
+            raise ValueError(f"max_bytes is {self.max_bytes}: it must be positive, or absent for the whole corpus.")
         if not 1 <= self.tokenizer_bytes <= LARGEST_SAMPLE:
             raise ValueError(f"tokenizer_bytes is {self.tokenizer_bytes}: it must be in 1…{LARGEST_SAMPLE}.")
         if self.shard_tokens < 1:
@@ -218,14 +214,10 @@ def _reread(config: PrepareConfig, found: Survey, wanted: Mask) -> Iterator[tupl
             yield index, document.text
         if index == last:
             return
-    raise CorpusError(
-        f"{config.corpus} changed while it was being read: start again when nothing writes to it."
-    )
+    raise CorpusError(f"{config.corpus} changed while it was being read: start again when nothing writes to it.")
 
 
-def _batches(
-    numbered: Iterator[tuple[int, str]], sizes: NDArray[np.int64]
-) -> Iterator[list[tuple[int, str]]]:
+def _batches(numbered: Iterator[tuple[int, str]], sizes: NDArray[np.int64]) -> Iterator[list[tuple[int, str]]]:
     batch, size = [], 0
     for index, text in numbered:
         batch.append((index, text))

@@ -82,9 +82,7 @@ class Tokenizer:
         """The id of a special token, such as ``"<|eot_id|>"``; a ValueError if there is none of that name."""
         id_of = {token.content: number for number, token in self._backend.get_added_tokens_decoder().items()}
         if name not in id_of:
-            raise ValueError(
-                f"the tokenizer has no special token {name}; it has {', '.join(id_of) or 'none'}."
-            )
+            raise ValueError(f"the tokenizer has no special token {name}; it has {', '.join(id_of) or 'none'}.")
         return int(id_of[name])
 
     def encode(self, text: str) -> list[int]:
@@ -101,9 +99,7 @@ class Tokenizer:
         ids: list[list[NDArray[np.uint32]]] = [[] for _ in texts]
         while group := list(islice(pieces, _GROUP)):
             try:
-                encodings = self._backend.encode_batch_fast(
-                    [piece for _, piece in group], add_special_tokens=False
-                )
+                encodings = self._backend.encode_batch_fast([piece for _, piece in group], add_special_tokens=False)
             except TypeError:
                 for _, piece in group:
                     piece.encode("utf-8")  # raises UnicodeEncodeError, a ValueError, which says where

@@ -1,0 +1,41 @@
+# Two commands for a fresh machine, each with all its own set-up: `make quickstart` and `make test`.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# On machines with an NVIDIA GPU the same release is the CUDA build.
+TORCH  ?= torch==2.13.0
+OUT    ?= runs/quickstart
+ARGS   ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+
+.PHONY: quickstart test lint clean help
+
+help:            ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+
+quickstart: $(VENV)/ready        ## the whole loop on this machine in about 12 minutes, installation included
+	$(BIN)/isoflop quickstart --out $(OUT) $(ARGS)
+
+test: $(VENV)/ready-dev lint     ## style, types and all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready-dev          ## style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:           ## remove the virtual environment (not your runs)
+	rm -rf $(VENV)
+
+$(VENV)/ready: pyproject.toml
+	@echo "installing into $(VENV) (about a minute)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) "$(TORCH)"
+	$(PIP) --editable ".[train,report]"
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
+	$(PIP) --editable ".[train,report,dev]"
+	@touch $@
