@@ -21,7 +21,7 @@ from isoflop.sweeps.results import Results, Row, read_results
 from isoflop.training.run import Run
 from isoflop.training.schedule import agree
 
-CONFIG = SweepConfig((3e11, 6e11, 1.2e12, 2.4e12), "../tokens", 512)
+CONFIG = SweepConfig((3e11, 6e11, 1.2e12, 2.4e12), "../tokens", 512, context=128)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_sweep_trains_every_cell_once(tiny_sweep: SweepConfig, tmp_path: Path) -
     results = read_results(tmp_path / "sweep")
     assert len(results.rows) == len(cells(tiny_sweep))
     assert results.missing == 0
-    done, total = flops_done(tiny_sweep, tmp_path / "sweep")
+    done, total = flops_done(columns(tiny_sweep), tmp_path / "sweep")
     assert done == pytest.approx(total)
     stamps = [(tmp_path / "sweep" / row.path / "summary.json").stat().st_mtime_ns for row in results.rows]
     run_sweep(tiny_sweep, tmp_path / "sweep", silent)

@@ -16,7 +16,7 @@ for ten times the budget, its loss predicted with an interval, the model trained
 Stopped anywhere, the same command goes on.
 
 examples:
-  isoflop quickstart                                       about 11 minutes, on text every Python installation has
+  isoflop quickstart                                       about 10 minutes, on text every Python installation has
   isoflop quickstart --corpus my_texts/ --minutes 60       an hour on your own .txt, .md, .jsonl(.gz, .zst) files
   isoflop quickstart --budget 3e14 --dry-run               what a flagship of 3e14 FLOPs would take
 """
@@ -32,7 +32,7 @@ class Arguments:
         minutes: Time to spend on this machine, all steps together.
         budget: FLOPs of the flagship (6ND); overrides minutes.
         vocab: Vocabulary; by default it grows with the budget.
-        context: Tokens a model sees at once.
+        context: Tokens a model sees at once; by default it grows with the budget.
         seed: The one seed of everything.
         out: Directory of the experiment.
         dry_run: Say what would be done and how long it would take, and do nothing.
@@ -40,10 +40,10 @@ class Arguments:
     """
 
     corpus: str = "python"
-    minutes: float = 11.0
+    minutes: float = 10.0
     budget: float | None = None
     vocab: int | None = None
-    context: int = 256
+    context: int | None = None
     seed: int = 0
     out: Path = Path("runs/quickstart")
     dry_run: bool = False

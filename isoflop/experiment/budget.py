@@ -7,6 +7,7 @@ Times come from a short measurement (``training.speed``), so the same command fi
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -94,7 +95,7 @@ def sweep_seconds(config: SweepConfig, speed: Speed, workers: int) -> float:
 
 def flagship_seconds(budget: float, centre: float, speed: Speed, threads: int) -> float:
     """Expected wall time of the flagship with all threads."""
-    parameters = (budget / 6 / centre) ** 0.5
+    parameters = math.sqrt(budget / 6 / centre)
     gain = 1.0 if threads == 1 else THREADS_SPEEDUP * threads
     per_token = speed.seconds_per_token(parameters) / gain
     return speed.compile_seconds + budget / 6 / parameters * per_token

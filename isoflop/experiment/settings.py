@@ -18,7 +18,7 @@ from isoflop.experiment.budget import (
     sweep_seconds,
 )
 from isoflop.files import write_text
-from isoflop.planning.hyperparameters import vocabulary_for
+from isoflop.planning.hyperparameters import context_for, vocabulary_for
 from isoflop.progress import Report
 from isoflop.sweeps.executor import processors
 from isoflop.sweeps.grid import SweepConfig, cells
@@ -37,10 +37,10 @@ class Request:
     """What was asked for. ``budget`` (FLOPs of the flagship) wins over ``minutes`` of this machine's time."""
 
     corpus: str = "python"
-    minutes: float = 11.0
+    minutes: float = 10.0
     budget: float | None = None
     vocab: int | None = None
-    context: int = 256
+    context: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ def resolve(request: Request, folder: Path, report: Report) -> Experiment:
         return experiment
     folder.mkdir(parents=True, exist_ok=True)
     report("speed", 0.0, 1.0)
-    speed = measure_speed(folder / "speed.json", request.vocab or 512, request.context)
+    speed = measure_speed(folder / "speed.json", request.vocab or 512, request.context or 128)
     report("speed", 1.0, 1.0)
     experiment = derive(request, request.budget, speed) if request.budget else largest(request, speed)
     write_text(path, configuration.dumps(experiment))
@@ -103,9 +103,9 @@ def largest(request: Request, speed: Speed) -> Experiment:
 
 def derive(request: Request, budget: float, speed: Speed) -> Experiment:
     """Everything that follows from a request and a flagship budget."""
-    vocab = request.vocab or vocabulary_for(budget)
-    budgets = sweep_budgets(budget, vocab, request.context, CENTRE, SweepConfig.first_batch)
-    sweep = SweepConfig(budgets, "../tokens", vocab, context=request.context, centre=CENTRE, seed=request.seed)
+    vocab, context = request.vocab or vocabulary_for(budget), request.context or context_for(budget)
+    budgets = sweep_budgets(budget, vocab, context, CENTRE, SweepConfig.first_batch)
+    sweep = SweepConfig(budgets, "../tokens", vocab, context=context, centre=CENTRE, seed=request.seed)
     tokens = max([cell.tokens for cell in cells(sweep)] + [1.5 * (budget / 6 * CENTRE) ** 0.5])
     prepare = PrepareConfig(
         corpus=request.corpus,

@@ -17,7 +17,7 @@ def peak_learning_rate(parameters: float) -> float:
     return PEAK_AT_1M * math.exp(-math.log(parameters / 1e6) / 3)
 
 
-def batch_ramp(tokens: float, first: int = 2048) -> tuple[int, tuple[int, ...]]:
+def batch_ramp(tokens: float, first: int = 1024) -> tuple[int, tuple[int, ...]]:
     """First batch and the token counts at which it doubles, for runs of up to ``tokens`` tokens.
 
     Follows Step Law's optimal batch for a run of D tokens, .581·D^.571, at D = tokens consumed so far, rounded to
@@ -39,6 +39,11 @@ def warmup_tokens(parameters: float, tokens: float) -> float:
 
 DECAY_FRACTION = 0.1
 """Share of a run's tokens over which the rate decays to zero (Hägele et al. 2024 find 10 to 20% enough)."""
+
+
+def context_for(budget: float) -> int:
+    """Tokens a model sees at once: doubled for every eightfold budget from 128 at 3e13, to 8,192 at most."""
+    return min(8192, 128 << max(0, round(math.log(budget / 3e13, 8))))
 
 
 def vocabulary_for(budget: float) -> int:

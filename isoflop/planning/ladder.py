@@ -18,8 +18,8 @@ TIED_BELOW = 4e9  # Llama 3.2 ties its 1B and 3B, Llama 3 unties its 8B
 
 
 def aspect(width: int) -> float:
-    """The width-to-layers ratio aimed at: 16 at width 48, growing slowly to Llama 3's 128."""
-    return min(128.0, 16.0 * math.exp(0.45 * math.log(width / 48)))
+    """The width-to-layers ratio aimed at: 18 at width 48, growing slowly to Llama 3's 128."""
+    return min(128.0, 18.0 * math.exp(0.45 * math.log(width / 48)))
 
 
 def heads_of(width: int) -> int:
@@ -60,7 +60,7 @@ def shape_for(params: float, vocab: int, *, context: int = 256, tied: bool | Non
     """The ladder's best member near ``params`` parameters (convention ``matmul``).
 
     Weighs closeness in size against good proportions: being 10% off in size costs as much
-    as being 40% off in aspect. Raises ValueError when the vocabulary alone is larger.
+    as being 20% off in aspect. Raises ValueError when the vocabulary alone is larger.
     """
     tied = params < TIED_BELOW if tied is None else tied
     best: tuple[float, Shape] | None = None
@@ -71,7 +71,7 @@ def shape_for(params: float, vocab: int, *, context: int = 256, tied: bool | Non
             shape = shape_of(width, layers, vocab, context=context, tied=tied)
             miss = math.log(shape.matmul / params)
             skew = math.log(width / layers / aspect(width))
-            score = (4 * miss) ** 2 + skew**2
+            score = (2 * miss) ** 2 + skew**2
             if best is None or score < best[0]:
                 best = (score, shape)
     assert best is not None

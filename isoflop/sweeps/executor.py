@@ -95,7 +95,8 @@ def run_sweep(config: SweepConfig, sweep: Path, report: Report, workers: int | N
     """
     start_directory(config, sweep)
     pool = Pool(sweep, processors()[:workers])
-    waiting = [c for c in columns(config) if any(Run(sweep / name).summary is None for name, _ in c.runs)]
+    grid = columns(config)
+    waiting = [c for c in grid if any(Run(sweep / name).summary is None for name, _ in c.runs)]
     with interruptible() as stopped:
         try:
             while waiting or pool.running:
@@ -103,7 +104,7 @@ def run_sweep(config: SweepConfig, sweep: Path, report: Report, workers: int | N
                     pool.start(waiting.pop(0))
                 wait(stopped)
                 pool.reap()
-                report("sweep", *flops_done(config, sweep))
+                report("sweep", *flops_done(grid, sweep))
                 if stopped():
                     raise Interrupted("the sweep was stopped; the same command goes on where it was")
         finally:
@@ -121,17 +122,17 @@ def start_directory(config: SweepConfig, sweep: Path) -> None:
     write_text(path, configuration.dumps(config))
 
 
-def wait(stopped: Callable[[], bool], seconds: float = 1.0) -> None:
+def wait(stopped: Callable[[], bool], seconds: float = 2.0) -> None:
     """Sleep, but not past a request to stop."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and not stopped():
         time.sleep(0.05)
 
 
-def flops_done(config: SweepConfig, sweep: Path) -> tuple[float, float]:
+def flops_done(grid: list[Column], sweep: Path) -> tuple[float, float]:
     """FLOPs spent so far and in all."""
     done = total = 0.0
-    for column in columns(config):
+    for column in grid:
         for name, settings in column.runs:
             start = settings.branch.tokens if settings.branch else 0
             spent = max(0, Run(sweep / name).tokens_so_far() - start)

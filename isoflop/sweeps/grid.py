@@ -20,6 +20,8 @@ from isoflop.training.config import Branch, TrainConfig
 from isoflop.training.schedule import BatchRamp, Schedule
 
 Method = Literal["branch", "plain"]
+OVERHEAD_PARAMETERS = 150_000
+"""Parameters whose arithmetic takes as long as the overheads of a token on a CPU thread (docs/lab.md)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class SweepConfig:
     reach: float = 2.6
     spacing: float = 1.45
     method: Method = "branch"
-    first_batch: int = 2048
+    first_batch: int = 1024
     decay_fraction: float = DECAY_FRACTION
     rate_factor: float = 1.0
     validation_tokens: int = 131_072
@@ -89,6 +91,11 @@ class Column:
         """FLOPs the column costs, a branch's trunk part not counted twice."""
         return sum(run_flops(config) for _, config in self.runs)
 
+    @property
+    def effort(self) -> float:
+        """What the column takes in relative time: a token costs its FLOPs and an overhead worth so many parameters."""
+        return self.flops * (1 + OVERHEAD_PARAMETERS / self.shape.matmul)
+
 
 def run_flops(config: TrainConfig) -> float:
     """FLOPs that a run adds: from its branch point, if it is a branch, to its end."""
@@ -120,12 +127,12 @@ def cells(config: SweepConfig) -> list[Cell]:
 
 
 def columns(config: SweepConfig) -> list[Column]:
-    """The runs that fill the grid, one column per size, the most expensive first."""
+    """The runs that fill the grid, one column per size, the longest first."""
     grid = cells(config)
     by_size = {shape: [c for c in grid if c.shape == shape] for shape in dict.fromkeys(c.shape for c in grid)}
     build = branch_runs if config.method == "branch" else plain_runs
     found = [Column(shape, tuple(build(config, shape, mine))) for shape, mine in by_size.items()]
-    return sorted(found, key=lambda column: -column.flops)
+    return sorted(found, key=lambda column: -column.effort)
 
 
 def plain_runs(config: SweepConfig, shape: Shape, mine: list[Cell]) -> Iterator[tuple[str, TrainConfig]]:

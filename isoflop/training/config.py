@@ -40,7 +40,7 @@ class TrainConfig:
     batch: BatchRamp
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     seed: int = 0
-    micro_tokens: int = 2048
+    micro_tokens: int = 1024
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: Literal["auto", "always", "never"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"

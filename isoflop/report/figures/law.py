@@ -1,0 +1,147 @@
+"""The law: what the budgets' minima follow, and how far beyond them the flagship lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from isoflop.laws import Chinchilla, Prediction
+from isoflop.planning.shape import human
+from isoflop.report.data import Array, Dossier
+from isoflop.report.style import (
+    ACCENT,
+    FAINT,
+    HALF,
+    INK,
+    PAPER,
+    SECOND,
+    SOFT,
+    WIDE,
+    budget_colour,
+    flops,
+    label,
+    log_axis,
+    render,
+)
+from isoflop.sweeps.fit import Fit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+What = Literal["N", "D", "loss"]
+LABELS = {"N": "optimal parameters N*", "D": "optimal tokens D*", "loss": "validation loss, nats/token"}
+
+
+def optimum_against_compute(dossier: Dossier, fit: Fit, what: Literal["N", "D"]) -> str:
+    """The minima's N* or D* against C, the power law with its 95% band, the surface's line, the flagship's star."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        drawn = draw_laws(axes, dossier, fit, what) + draw_minima(axes, dossier, what)
+        if dossier.plan is not None:
+            size = dossier.plan["N_matmul"] if what == "N" else dossier.plan["tokens"]
+            axes.plot(dossier.plan["budget"], size, "*", ms=11, color=ACCENT, mec=PAPER, mew=0.6, zorder=5)
+            drawn.append(size)
+        log_axis(axes, "x", compute_range(dossier), flops)
+        log_axis(axes, "y", drawn, human)
+        label_axes(axes, dossier, what)
+
+    return render(f"law-{what}", f"{LABELS[what]} against compute", HALF, draw)
+
+
+def loss_against_compute(dossier: Dossier, fit: Fit) -> str:
+    """The minima's loss against C, the law out to the flagship, the prediction's interval and the measurement."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        draw_laws(axes, dossier, fit, "loss")
+        draw_minima(axes, dossier, "loss")
+        if dossier.plan is not None:
+            draw_prediction(axes, dossier.plan, dossier.score)
+        log_axis(axes, "x", compute_range(dossier), flops)
+        label_axes(axes, dossier, "loss")
+
+    return render("law-loss", "Loss of the best model against compute", WIDE, draw)
+
+
+def compute_range(dossier: Dossier) -> tuple[float, float]:
+    """From the smallest budget to the flagship's, or a tenfold beyond the sweep while there is no plan."""
+    last = dossier.plan["budget"] if dossier.plan else 10 * dossier.budgets[-1]
+    return dossier.budgets[0], last
+
+
+def draw_laws(axes: Axes, dossier: Dossier, fit: Fit, what: What) -> list[float]:
+    """The IsoFLOP law with its band, where there is one, and the surface's line; returns ordinates to make room for."""
+    C = np.geomspace(*compute_range(dossier), 60)
+    drawn = list(surface_line(axes, fit.surfaces["matmul"].law, C, what))
+    if fit.isoflop is None:
+        return drawn
+    law = {"N": fit.isoflop.params_at, "D": fit.isoflop.tokens_at, "loss": fit.isoflop.loss_at}[what]
+    values, (low, high) = evaluate(law, C, outcome=what == "loss")
+    axes.fill_between(C, low, high, color=INK, alpha=0.1, lw=0, zorder=0)
+    axes.plot(C, values, color=INK, lw=1.2, zorder=2)
+    # A band from two minima can span many decades; it may leave the frame, the law may not.
+    span = np.log(values.max() / values.min()) + 0.7
+    edges = np.clip([low.min(), high.max()], values.min() * np.exp(-span), values.max() * np.exp(span))
+    return [*drawn, *values, *edges]
+
+
+def evaluate(law: Callable[[float], Prediction], C: Array, *, outcome: bool) -> tuple[Array, tuple[Array, Array]]:
+    """A law along C with the 95% band of its mean, or of one more run's outcome."""
+    predictions = [law(float(c)) for c in C]
+    bands = [p.interval if outcome else p.confidence for p in predictions]
+    return np.array([p.value for p in predictions]), (np.array([b[0] for b in bands]), np.array([b[1] for b in bands]))
+
+
+def surface_line(axes: Axes, law: Chinchilla, C: Array, what: What) -> Sequence[float]:
+    """The surface's optimum along C, dashed; nothing when the surface has none."""
+    try:
+        values = [getattr(law.optimal(float(c)), what) for c in C]
+    except ValueError:
+        return []
+    axes.plot(C, values, color=SECOND, lw=1.1, ls=(0, (5, 2.5)), zorder=1.8)
+    return values
+
+
+def draw_minima(axes: Axes, dossier: Dossier, what: What) -> list[float]:
+    """The usable minima with their 95% intervals; returns their ordinates."""
+    drawn = []
+    for curve in dossier.curves:
+        if not curve.usable:
+            continue
+        colour = budget_colour(dossier.budget_index(curve.budget))
+        value = {"N": curve.N_star, "D": curve.D_star, "loss": curve.loss_star}[what]
+        if what in curve.intervals:
+            axes.plot([curve.budget] * 2, curve.intervals[what], color=colour, lw=1, zorder=3)
+        axes.plot(curve.budget, value, "D", ms=4.2, mfc=PAPER, mec=colour, mew=1.2, zorder=4)
+        drawn.append(value)
+    return drawn
+
+
+def draw_prediction(axes: Axes, plan: dict[str, Any], score: dict[str, Any] | None) -> None:
+    """The prediction written before training, as a bar with its median; the measurement, if there is one, as a star."""
+    C, predicted = plan["budget"], plan["predicted_loss"]
+    axes.plot([C, C], plan["interval_95"], color=ACCENT, lw=4.5, alpha=0.35, solid_capstyle="butt", zorder=3)
+    axes.plot(C, predicted, "_", ms=9, mew=1.6, color=ACCENT, zorder=4)
+    said = {predicted: f"predicted {predicted:.3f}"}
+    if score is not None:
+        measured = score["measured"]
+        axes.plot(C, measured, "*", ms=11, color=ACCENT, mec=PAPER, mew=0.6, zorder=5)
+        if abs(measured - predicted) < 0.06 * np.ptp(axes.get_ylim()):
+            said = {predicted: f"{said[predicted]}, measured {measured:.3f}"}
+        else:
+            said[measured] = f"measured {measured:.3f}"
+    for height, words in said.items():
+        label(axes, words, (C, height), (-10, 0), color=ACCENT, ha="right")
+
+
+def label_axes(axes: Axes, dossier: Dossier, what: What) -> None:
+    """Axis labels, and a fine line where the sweep ends and extrapolation begins."""
+    axes.axvline(dossier.budgets[-1] * 1.12, color=FAINT, lw=0.7, ls=(0, (1, 2)), zorder=0)
+    top = {"xycoords": axes.get_xaxis_transform(), "color": SOFT, "size": 6.5, "va": "top"}
+    label(axes, "beyond the sweep →", (dossier.budgets[-1] * 1.12, 1), (3, -2), **top)
+    axes.set_xlabel("compute C, FLOPs")
+    axes.set_ylabel(LABELS[what])
