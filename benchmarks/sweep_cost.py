@@ -44,7 +44,7 @@ def train(config: SweepConfig, out: Path) -> tuple[Results, float]:
 
 def minima(fits: dict[Method, Fit]) -> None:
     """Print every budget's N* and minimum under both methods."""
-    print(print("\n   budget   N* branch   N* plain  ratio   L* branch  L* plain     diff"))
+    print("\n   budget   N* branch   N* plain  ratio   L* branch  L* plain     diff")
     analyses = [fits[method].isoflop for method in METHODS]
     if None in analyses:
         print("one of the grids has too few budgets with a minimum inside")

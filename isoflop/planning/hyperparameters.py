@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-PEAK_AT_1M = 0.008
+PEAK_AT_1M = 0.0033
 """Peak learning rate of a model of one million ``matmul`` parameters (docs/lab.md, learning-rate scan)."""
 
 

@@ -15,7 +15,7 @@ from isoflop.report.figures.law import loss_against_compute, optimum_against_com
 from isoflop.report.figures.residuals import residuals
 from isoflop.report.figures.training import flagship_curves, sweep_curves
 from isoflop.report.markup import figure, folded, paragraph, section, table, text
-from isoflop.report.style import flops
+from isoflop.report.style import scientific
 from isoflop.sweeps.fit import Fit
 
 
@@ -30,7 +30,7 @@ def curves(dossier: Dossier) -> str:
     )
     unusable = [c for c in dossier.curves if not c.usable]
     if unusable:
-        named = "; ".join(f"{flops(c.budget)} FLOPs: {text(c.status)}" for c in unusable)
+        named = "; ".join(f"{scientific(c.budget)} FLOPs: {text(c.status)}" for c in unusable)
         caption += f" <b>Grey, dashed and left out of the law:</b> {named}."
     return section(title, figure(caption, isoflop_curves(dossier)))
 
@@ -68,9 +68,9 @@ def optimum_caption(fit: Fit, *, planned: bool) -> str:
     if planned:
         said.append("Star: the flagship as planned.")
     said.append(
-        "For orientation: Hoffmann et al. 2022 give N* ∝ C<sup>.50</sup> and D* ∝ C<sup>.50</sup> by their first "
-        "approach, .49 and .51 by their second; Llama 3 gives "
-        f"D* ∝ C<sup>{f'{LLAMA3_TOKENS.exponent:.3f}'.lstrip('0')}</sup>."
+        "For orientation: Hoffmann et al. 2022 give N* ∝ C<sup>0.50</sup> and D* ∝ C<sup>0.50</sup> by their first "
+        "approach, 0.49 and 0.51 by their second; Llama 3 gives "
+        f"D* ∝ C<sup>{LLAMA3_TOKENS.exponent:.3f}</sup>."
     )
     return " ".join(said)
 
@@ -78,7 +78,7 @@ def optimum_caption(fit: Fit, *, planned: bool) -> str:
 def interval(draws: Array) -> str:
     """The 95% interval of draws, those without an answer left out."""
     low, high = np.nanquantile(draws, [0.025, 0.975])
-    return f"{low:.2f} to {high:.2f}"
+    return f"{low:.2f} to {high:.2f}".replace("-", "−")
 
 
 def loss_caption(dossier: Dossier, fit: Fit) -> str:
@@ -86,7 +86,7 @@ def loss_caption(dossier: Dossier, fit: Fit) -> str:
     said = ["<b>The lowest loss at each budget.</b>"]
     if fit.isoflop is not None:
         floor, scale, exponent = fit.isoflop.loss.parameters().values()
-        formula = f"({flops(scale)} / C)<sup>{exponent:.3f}</sup>"
+        formula = f"({scientific(scale)} / C)<sup>{exponent:.3f}</sup>"
         formula = f"{floor:.3f} + {formula}" if floor else formula
         said.append(
             f"Solid: L*(C) = {formula} (95% for the exponent: {interval(fit.isoflop.loss_draws[:, 2])}), "
@@ -94,8 +94,8 @@ def loss_caption(dossier: Dossier, fit: Fit) -> str:
         )
     surface = fit.surfaces["matmul"].law
     said.append(
-        f"Dashed: the surface's optimum, from L = {surface.E:.3f} + {surface.A:.4g}/N<sup>{surface.alpha:.3f}</sup> + "
-        f"{surface.B:.4g}/D<sup>{surface.beta:.3f}</sup>."
+        f"Dashed: the surface's optimum, from L = {surface.E:.3f} + {scientific(surface.A)} / N<sup>{surface.alpha:.3f}"
+        f"</sup> + {scientific(surface.B)} / D<sup>{surface.beta:.3f}</sup>."
     )
     if dossier.plan is not None:
         said.append("Orange bar: the pooled prediction as written before training.")
@@ -120,7 +120,7 @@ def conventions(dossier: Dossier) -> str:
         )
         for name, best in dossier.plan["conventions"].items()
     ]
-    head = ("N in the law", "best model", "tokens", "tokens per parameter", "expected loss")
+    head = ("N in the law", "best model", "tokens", "D/N", "expected loss")
     said = "Sizes are given with the head counted in both rows; only the law's N differs."
     return section(title, table(head, rows), paragraph(sentence(dossier.plan["hinges"])), paragraph(said, "small"))
 
@@ -190,8 +190,8 @@ def cost_row(name: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
     return (
         name,
         str(len(begun)),
-        flops(sum(run.flops for run in begun)),
-        flops(sum(run.flops_exact for run in begun)),
+        scientific(sum(run.flops for run in begun)),
+        scientific(sum(run.flops_exact for run in begun)),
         spoken(seconds),
         human(tokens / seconds) if seconds else "",
         text(how[0]),
@@ -237,7 +237,7 @@ def cells(dossier: Dossier) -> str:
         shape, summary = run.config.shape, run.summary or {}
         rows.append(
             (
-                key + flops(row.budget),
+                key + scientific(row.budget),
                 f"{shape.layers} × {shape.width}",
                 *(f"{n:,}" for n in (row.N_matmul, row.N_total, row.N_body, row.tokens)),
                 f"{row.tokens / row.N_matmul:.1f}",

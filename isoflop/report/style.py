@@ -62,6 +62,10 @@ SETTINGS: dict[str, Any] = {
     "ytick.major.width": 0.6,
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "legend.borderaxespad": 0.2,
     "lines.linewidth": 1.2,
     "lines.solid_capstyle": "round",
     "savefig.transparent": True,
@@ -82,7 +86,7 @@ def budget_roles(count: int) -> list[Role]:
     shades = [i / max(1, count - 1) for i in range(count)]
     viridis = colormaps["viridis"]
     return [
-        Role(budget_colour(i), to_hex(viridis(0.05 + 0.75 * s)), to_hex(viridis(0.32 + 0.6 * s)))
+        Role(budget_colour(i), to_hex(viridis(0.05 + 0.75 * s)), to_hex(viridis(0.42 + 0.5 * s)))
         for i, s in enumerate(shades)
     ]
 
@@ -131,10 +135,15 @@ def inline(svg: str, name: str, label: str) -> str:
     body = re.sub(r'<g id="[^"]*"', "<g", body)
     body = re.sub(r'( id="|url\(#|href="#)', rf"\1{name}-", body).replace("xlink:href", "href")
     body = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", body)
-    body = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", body)
+    body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"\d+\.\d{3,}", two_places, tag[0]), body)
     body = re.sub(r"#(0101|0b0c)([0-9a-f]{2})", css_variable, body)
     body = re.sub(r"\s*\n\s*", "\n", body)
     return f'<svg class="plot" {view[0]} role="img" aria-label="{label}">{body}'.strip()
+
+
+def two_places(number: re.Match[str]) -> str:
+    """A coordinate to a hundredth of a point."""
+    return f"{float(number[0]):.2f}"
 
 
 def css_variable(marker: re.Match[str]) -> str:
@@ -203,8 +212,8 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
-def flops(value: float) -> str:
-    """FLOPs as people write them: 4×10¹¹."""
+def scientific(value: float) -> str:
+    """A large number as people write it: 4×10¹¹."""
     mantissa, exponent = f"{value:.2e}".split("e")
     power = "10" + str(int(exponent)).translate(SUPERSCRIPTS)
     return power if float(mantissa) == 1 else f"{float(mantissa):g}×{power}"

@@ -18,12 +18,12 @@ p{margin:.6rem 0}
 .eyebrow{font-size:.85rem;margin:0}
 .small{font-size:.875rem}
 .good{color:var(--good)}.bad{color:var(--accent)}
-.verdict{display:flex;flex-wrap:wrap;gap:1rem 2.8rem;margin:0 0 1.6rem}
+.verdict{display:flex;gap:1rem 2.8rem;margin:0 0 1.6rem}
 .verdict div,.facts div{display:flex;flex-direction:column}
 dl{margin:0}dd{margin:0}dt{font-size:.85rem}
-.verdict dd{font-size:clamp(1.7rem,6vw,2.3rem);font-weight:600;line-height:1.2;letter-spacing:-.02em}
+.verdict dd{font-size:clamp(1.5rem,6vw,2.3rem);font-weight:600;line-height:1.2;letter-spacing:-.02em}
 .verdict small,.facts small{font-size:.85rem;font-weight:400;letter-spacing:0;color:var(--soft);display:block}
-.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(7.6rem,1fr));gap:1.1rem 1.4rem;
+.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.6rem,1fr));gap:1.1rem 1.4rem;
  margin:2.2rem 0 0;padding:1.2rem 0;border:solid var(--faint);border-width:1px 0}
 .facts dd{font-size:1.25rem;font-weight:600;line-height:1.3}
 .line{margin:1.2rem 0 1rem;font-size:.85rem}
@@ -46,7 +46,9 @@ dl{margin:0}dd{margin:0}dt{font-size:.85rem}
 figure{margin:1.2rem 0}
 .plots{display:grid;gap:1rem}
 .plots.n2{grid-template-columns:repeat(auto-fit,minmax(min(19rem,100%),1fr))}
-.plot{display:block;width:100%;height:auto}
+.plot{display:block;width:100%;height:auto;max-width:44rem;overflow:visible}
+.plot text{paint-order:stroke;stroke:var(--paper);stroke-width:2px;stroke-linejoin:round}
+sup{line-height:0}
 figcaption{font-size:.875rem;margin-top:.6rem;max-width:44rem}
 figcaption b{color:var(--ink);font-weight:600}
 .key{display:inline-block;width:.65em;height:.65em;border-radius:50%;margin-right:.4em}
@@ -55,14 +57,16 @@ table{border-collapse:collapse;font-size:.875rem;margin:.6rem 0;width:100%}
 th{font-weight:500;color:var(--soft);vertical-align:bottom}
 th,td{text-align:right;padding:.32rem .55rem;border-bottom:1px solid var(--faint);white-space:nowrap}
 th:first-child,td:first-child{text-align:left;padding-left:0}
+td:first-child:not(.cells *){white-space:normal;min-width:9rem}
 pre{font:.82rem/1.5 ui-monospace,SFMono-Regular,Menlo,"Liberation Mono",monospace;white-space:pre-wrap;
- overflow-wrap:anywhere;overflow:hidden;margin:0;unicode-bidi:isolate}
+ overflow-wrap:anywhere;overflow:hidden;margin:0;tab-size:4;unicode-bidi:isolate}
 .sample{border-left:3px solid var(--faint);padding:.1rem 0 .1rem 1rem;margin:0 0 1.3rem}
 .sample b{color:var(--accent);font-weight:600}
 details{margin:1rem 0}summary{cursor:pointer}
 details pre{margin:.8rem 0}
 footer{margin-top:4rem;font-size:.8rem;color:var(--soft)}
-@media(max-width:30rem){main{padding:1.5rem 1rem 3rem}.row .who{flex-basis:5.2rem}.verdict{gap:.9rem 1.8rem}}
+@media(max-width:30rem){main{padding:1.5rem 1rem 3rem}.row .who{flex-basis:5.2rem}.verdict{gap:1rem}
+ .n1 .plot text{font-size:9px!important}}
 @media print{main{max-width:none;padding:0}section,figure,.sample{break-inside:avoid}
  h2{break-after:avoid;margin-top:1.8rem}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """

@@ -13,7 +13,7 @@ from isoflop.progress import spoken
 from isoflop.report.data import Dossier
 from isoflop.report.markup import bullets, paragraph, text
 from isoflop.report.numberline import Bar, number_line
-from isoflop.report.style import flops
+from isoflop.report.style import scientific
 
 
 def head(dossier: Dossier) -> str:
@@ -64,7 +64,7 @@ def numbers(dossier: Dossier) -> str:
         where = "inside the interval" if score["inside"] else "outside the interval"
         items += [
             ("measured", f"{score['measured']:.3f}", "nats/token, validation"),
-            ("error", f"{score['log_error']:+.1%}", where),
+            ("error", f"{score['log_error']:+.1%}".replace("-", "−"), where),
         ]
     return f'<dl class="verdict">{terms(items)}</dl>'
 
@@ -111,8 +111,8 @@ def facts(dossier: Dossier) -> str:
         items += [
             ("flagship", human(plan["N_matmul"]), f"parameters: {shape['layers']} layers, width {shape['width']}"),
             ("tokens", human(plan["tokens"]), passes(plan)),
-            ("tokens per parameter", f"{plan['tokens_per_parameter']:.3g}", "head counted"),
-            ("budget", flops(plan["budget"]), "FLOPs, 6ND"),
+            ("tokens/parameter", f"{plan['tokens_per_parameter']:.3g}", "head counted"),
+            ("budget", scientific(plan["budget"]), "FLOPs, 6ND"),
         ]
         if dossier.budgets:
             items.append(("reach", f"{plan['budget'] / dossier.budgets[-1]:.3g}×", "the sweep's largest budget"))
@@ -121,7 +121,7 @@ def facts(dossier: Dossier) -> str:
             (
                 "budgets",
                 str(len(dossier.budgets)),
-                f"{flops(dossier.budgets[0])} to {flops(dossier.budgets[-1])} FLOPs",
+                f"{scientific(dossier.budgets[0])} to {scientific(dossier.budgets[-1])} FLOPs",
             ),
             ("cells finished", str(len(dossier.results.rows)), f"{dossier.results.missing} to come"),
         ]
@@ -142,4 +142,4 @@ def notes(dossier: Dossier) -> str:
     said = dossier.statuses
     if not said:
         return ""
-    return f'<div class="notes">{paragraph("Know before believing it:")}{bullets(said)}</div>'
+    return f'<div class="notes">{paragraph("What the fits say about themselves:")}{bullets(said)}</div>'

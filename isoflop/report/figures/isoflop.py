@@ -9,7 +9,7 @@ import numpy as np
 from isoflop.laws.parabola import Curve
 from isoflop.planning.shape import human
 from isoflop.report.data import Array, Dossier
-from isoflop.report.style import PAPER, SOFT, WIDE, budget_colour, flops, label, log_axis, render, spread
+from isoflop.report.style import PAPER, SOFT, WIDE, budget_colour, label, log_axis, render, scientific, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,8 @@ def isoflop_curves(dossier: Dossier) -> str:
         for curve in curves:
             draw_curve(axes, curve, budget_colour(dossier.budget_index(curve.budget)))
         sizes = np.concatenate([curve.N for curve in curves])
-        log_axis(axes, "x", [sizes.min(), sizes.max() * 1.3], human)  # room for the labels
+        room = (sizes.max() / sizes.min()) ** 0.12  # for the labels
+        log_axis(axes, "x", [sizes.min(), sizes.max() * room], human)
         label_curves(axes, curves, dossier)
         axes.set_xlabel("parameters N (head counted, input embedding not)")
         axes.set_ylabel("validation loss, nats/token")
@@ -65,4 +66,4 @@ def label_curves(axes: Axes, curves: tuple[Curve, ...], dossier: Dossier) -> Non
     heights = spread([float(c.loss[i]) for c, i in zip(curves, largest, strict=True)], (high - low) / 22)
     for curve, i, height in zip(curves, largest, heights, strict=True):
         colour = budget_colour(dossier.budget_index(curve.budget)) if curve.usable else SOFT
-        label(axes, flops(curve.budget), (float(curve.N[i]), height), (6, 0), color=colour)
+        label(axes, scientific(curve.budget), (float(curve.N[i]), height), (6, 0), color=colour)

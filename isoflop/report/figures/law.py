@@ -20,10 +20,11 @@ from isoflop.report.style import (
     SOFT,
     WIDE,
     budget_colour,
-    flops,
     label,
     log_axis,
     render,
+    scientific,
+    spread,
 )
 from isoflop.sweeps.fit import Fit
 
@@ -45,9 +46,10 @@ def optimum_against_compute(dossier: Dossier, fit: Fit, what: Literal["N", "D"])
             size = dossier.plan["N_matmul"] if what == "N" else dossier.plan["tokens"]
             axes.plot(dossier.plan["budget"], size, "*", ms=11, color=ACCENT, mec=PAPER, mew=0.6, zorder=5)
             drawn.append(size)
-        log_axis(axes, "x", compute_range(dossier), flops)
+        log_axis(axes, "x", compute_range(dossier), scientific)
         log_axis(axes, "y", drawn, human)
         label_axes(axes, dossier, what)
+        axes.legend(loc="lower right")
 
     return render(f"law-{what}", f"{LABELS[what]} against compute", HALF, draw)
 
@@ -59,10 +61,13 @@ def loss_against_compute(dossier: Dossier, fit: Fit) -> str:
         axes = figure.subplots()
         draw_laws(axes, dossier, fit, "loss")
         draw_minima(axes, dossier, "loss")
+        least, most = compute_range(dossier)
         if dossier.plan is not None:
             draw_prediction(axes, dossier.plan, dossier.score)
-        log_axis(axes, "x", compute_range(dossier), flops)
+            most *= (most / least) ** 0.25  # room for the numbers
+        log_axis(axes, "x", (least, most), scientific)
         label_axes(axes, dossier, "loss")
+        axes.legend(loc="lower left")
 
     return render("law-loss", "Loss of the best model against compute", WIDE, draw)
 
@@ -82,7 +87,7 @@ def draw_laws(axes: Axes, dossier: Dossier, fit: Fit, what: What) -> list[float]
     law = {"N": fit.isoflop.params_at, "D": fit.isoflop.tokens_at, "loss": fit.isoflop.loss_at}[what]
     values, (low, high) = evaluate(law, C, outcome=what == "loss")
     axes.fill_between(C, low, high, color=INK, alpha=0.1, lw=0, zorder=0)
-    axes.plot(C, values, color=INK, lw=1.2, zorder=2)
+    axes.plot(C, values, color=INK, lw=1.2, zorder=2, label="law of the minima")
     # A band from two minima can span many decades; it may leave the frame, the law may not.
     span = np.log(values.max() / values.min()) + 0.7
     edges = np.clip([low.min(), high.max()], values.min() * np.exp(-span), values.max() * np.exp(span))
@@ -102,7 +107,7 @@ def surface_line(axes: Axes, law: Chinchilla, C: Array, what: What) -> Sequence[
         values = [getattr(law.optimal(float(c)), what) for c in C]
     except ValueError:
         return []
-    axes.plot(C, values, color=SECOND, lw=1.1, ls=(0, (5, 2.5)), zorder=1.8)
+    axes.plot(C, values, color=SECOND, lw=1.1, ls=(0, (5, 2.5)), zorder=1.8, label="surface L(N, D)")
     return values
 
 
@@ -126,16 +131,13 @@ def draw_prediction(axes: Axes, plan: dict[str, Any], score: dict[str, Any] | No
     C, predicted = plan["budget"], plan["predicted_loss"]
     axes.plot([C, C], plan["interval_95"], color=ACCENT, lw=4.5, alpha=0.35, solid_capstyle="butt", zorder=3)
     axes.plot(C, predicted, "_", ms=9, mew=1.6, color=ACCENT, zorder=4)
-    said = {predicted: f"predicted {predicted:.3f}"}
+    said = {f"predicted {predicted:.3f}": predicted}
     if score is not None:
-        measured = score["measured"]
-        axes.plot(C, measured, "*", ms=11, color=ACCENT, mec=PAPER, mew=0.6, zorder=5)
-        if abs(measured - predicted) < 0.06 * np.ptp(axes.get_ylim()):
-            said = {predicted: f"{said[predicted]}, measured {measured:.3f}"}
-        else:
-            said[measured] = f"measured {measured:.3f}"
-    for height, words in said.items():
-        label(axes, words, (C, height), (-10, 0), color=ACCENT, ha="right")
+        axes.plot(C, score["measured"], "*", ms=11, color=ACCENT, mec=PAPER, mew=0.6, zorder=5)
+        said[f"measured {score['measured']:.3f}"] = score["measured"]
+    heights = spread(list(said.values()), 0.05 * float(np.ptp(axes.get_ylim())))
+    for words, height in zip(said, heights, strict=True):
+        label(axes, words, (C, height), (9, 0), color=ACCENT)
 
 
 def label_axes(axes: Axes, dossier: Dossier, what: What) -> None:

@@ -32,7 +32,7 @@ def residuals(dossier: Dossier, fit: Fit, against: Literal["N", "ratio"]) -> str
             axes.plot(at, value, "o", ms=4, color=colour, mec=PAPER, mew=0.5, zorder=3)
         reach = 1.15 * max(np.abs(percent).max(), 200 * surface.residual_sd)
         axes.set_ylim(-reach, reach)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:+.3g}%" if value else "0")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:+.3g}%".replace("-", "−") if value else "0")
         log_axis(axes, "x", [*x], human if against == "N" else lambda value: f"{value:g}")
         axes.set_xlabel("parameters N" if against == "N" else "tokens per parameter D/N")
         axes.set_ylabel("measured over surface")

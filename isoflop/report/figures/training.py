@@ -19,7 +19,6 @@ from isoflop.report.style import (
     label,
     log_axis,
     render,
-    spread,
     tokens_axis,
 )
 
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RAW_POINTS = 1200
-MEANS = 160
+MEANS = 100
+STEPS_PER_MEAN = 20
 
 
 def flagship_curves(run: RunRecord) -> str:
@@ -57,16 +57,15 @@ def flagship_curves(run: RunRecord) -> str:
 def draw_loss(axes: Axes, history: History) -> None:
     """Raw losses faint, their means strong, validation as points; the first descent may leave the frame."""
     thin = slice(None, None, -(-history.tokens.size // RAW_POINTS))
-    axes.plot(history.tokens[thin], history.loss[thin], color=SOFT, lw=0.4, alpha=0.45)
+    axes.plot(history.tokens[thin], history.loss[thin], color=SOFT, lw=0.4, alpha=0.45, label="training, each step")
     tokens, loss = means(history.tokens, history.loss, np.linspace(0, history.tokens[-1], MEANS + 1))
-    axes.plot(tokens, loss, color=INK, lw=1.2)
+    axes.plot(tokens, loss, color=INK, lw=1.2, label="training, averaged")
     settled = history.loss[history.tokens > 0.02 * history.tokens[-1]]
     low, high = float(settled.min()), float(settled.max())
-    axes.plot(*history.validation.T, "o", ms=3.4, color=ACCENT, mec=PAPER, mew=0.5, zorder=3)
+    axes.plot(*history.validation.T, "o", ms=3.4, color=ACCENT, mec=PAPER, mew=0.5, zorder=3, label="validation")
     if history.validation.size:
         low = min(low, float(history.validation[:, 1].min()))
-        at = history.validation[-1]
-        label(axes, "validation", (at[0], at[1]), (0, 7), color=ACCENT, ha="right")
+    axes.legend(loc="upper right")
     axes.set_ylim(low - 0.05 * (high - low), high)
 
 
@@ -86,12 +85,10 @@ def sweep_curves(dossier: Dossier) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         runs = [run for run in dossier.runs if run.history.tokens.size]
-        first = min(float(run.history.tokens[-1]) for run in runs) / 6
-        last = max(float(run.history.tokens[-1]) for run in runs)
-        edges = np.geomspace(first, last, max(20, min(90, 9000 // len(runs))))
+        first, last = min(run.end for run in runs) / 6, max(run.end for run in runs)
         for run in runs:
-            draw_run(axes, dossier, run, edges)
-        log_axis(axes, "x", [first, last * 1.25], human)
+            draw_run(axes, dossier, run, first)
+        log_axis(axes, "x", [first, last], human)
         label_sizes(axes, runs)
         axes.set_xlabel("tokens")
         axes.set_ylabel("loss, nats/token")
@@ -99,25 +96,25 @@ def sweep_curves(dossier: Dossier) -> str:
     return render("sweep-runs", "Training loss of every run of the sweep", WIDE, draw)
 
 
-def draw_run(axes: Axes, dossier: Dossier, run: RunRecord, edges: Array) -> None:
-    """One run's means from the first edge on; a finished cell ends in a point, its validation loss."""
-    history, cell = run.history, not run.name.endswith("trunk")
-    late = history.tokens >= edges[0]
-    if not late.any():
+def draw_run(axes: Axes, dossier: Dossier, run: RunRecord, first: float) -> None:
+    """One run's means from ``first`` tokens on; a finished cell ends in a point, its validation loss."""
+    history, trunk = run.history, run.name.endswith("trunk")
+    start = max(first, run.start)
+    if run.end <= start:
         return
-    nominal = 6.0 * run.config.shape.matmul * run.config.schedule.tokens
-    colour = budget_colour(dossier.budget_index(nominal)) if cell else SOFT
+    late = history.tokens >= start
+    edges = np.geomspace(start, run.end, min(60, max(4, int(late.sum()) // STEPS_PER_MEAN)))
     tokens, loss = means(history.tokens[late], history.loss[late], edges)
-    axes.plot(tokens, loss, color=colour, lw=1 if cell else 0.7, alpha=1 if cell else 0.7)
-    if cell and run.summary is not None:
-        axes.plot(*history.validation[-1], "o", ms=3.2, color=colour, mec=PAPER, mew=0.5, zorder=3)
+    nominal = 6.0 * run.config.shape.matmul * run.config.schedule.tokens
+    colour = SOFT if trunk else budget_colour(dossier.budget_index(nominal))
+    axes.plot(tokens, loss, color=colour, lw=0.7 if trunk else 1.1, alpha=0.7 if trunk else 1)
+    if not trunk and run.summary is not None:
+        axes.plot(*history.validation[-1], "o", ms=3.6, color=colour, mec=PAPER, mew=0.5, zorder=3)
 
 
 def label_sizes(axes: Axes, runs: list[RunRecord]) -> None:
-    """Each size's parameters beside the end of its longest run."""
+    """Each size's parameters below the end of its longest run."""
     longest = {run.config.shape.matmul: run for run in sorted(runs, key=lambda run: run.end)}
-    ends = [(float(run.history.tokens[-1]), float(run.history.loss[-20:].mean())) for run in longest.values()]
-    low, high = axes.get_ylim()
-    heights = spread([end[1] for end in ends], (high - low) / 24)
-    for N, (tokens, _), height in zip(longest, ends, heights, strict=True):
-        axes.annotate(human(N), (tokens, height), (5, 0), textcoords="offset points", va="center", color=SOFT, size=6.5)
+    for N, run in longest.items():
+        end = run.history.validation[-1, 1] if run.history.validation.size else run.history.loss[-20:].mean()
+        label(axes, human(N), (run.end, float(end)), (0, -8), color=SOFT, size=6.5, ha="center")
