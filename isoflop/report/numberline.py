@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from isoflop.report.markup import text
+from isoflop.report.scales import linear_ticks
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,8 @@ def number_line(bars: list[Bar], measured: float | None, unit: str) -> str:
         span = f"left:{at(bar.low)};width:{100 * (bar.high - bar.low) / (high - low):.2f}%"
         marks = f'<i class="bar" style="{span}"></i><i class="mid" style="left:{at(bar.middle)}"></i>{across}'
         rows += row(text(bar.who), marks, "main" if bar.main else "")
-    step = round_step(high - low)
-    ticks = [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    places = max(0, -math.floor(math.log10(step)))
+    ticks = linear_ticks(low, high)
+    places = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     rows += row(text(unit), "".join(f'<span style="left:{at(t)}">{t:.{places}f}</span>' for t in ticks), "axis")
     said = "; ".join(f"{bar.who} {bar.middle:.3f}, {bar.low:.3f} to {bar.high:.3f}" for bar in bars)
     said += f"; measured {measured:.3f}" if measured is not None else ""
@@ -56,9 +56,3 @@ def row(who: str, marks: str, kind: str) -> str:
 def clamped(left: str) -> str:
     """A place for a label about seven letters wide to either side, kept on the track."""
     return f"clamp(3.6rem,{left},calc(100% - 3.6rem))"
-
-
-def round_step(span: float, most: int = 5) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that cuts ``span`` into at most ``most`` pieces."""
-    power = 10.0 ** math.floor(math.log10(span / most))
-    return next(step * power for step in (1, 2, 5, 10) if span / (step * power) <= most)

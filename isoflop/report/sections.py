@@ -15,7 +15,7 @@ from isoflop.report.figures.law import loss_against_compute, optimum_against_com
 from isoflop.report.figures.residuals import residuals
 from isoflop.report.figures.training import flagship_curves, sweep_curves
 from isoflop.report.markup import figure, folded, paragraph, section, table, text
-from isoflop.report.style import scientific
+from isoflop.report.scales import scientific
 from isoflop.sweeps.fit import Fit
 
 
@@ -53,6 +53,7 @@ def optimum_caption(fit: Fit, *, planned: bool) -> str:
     _, _, alpha, _, beta = fit.surfaces["matmul"].draws.T
     share, law = beta / (alpha + beta), fit.surfaces["matmul"].law
     surface = law.beta / (law.alpha + law.beta)
+    band = "" if fit.isoflop else ", with its 95% band"
     said = ["<b>The best size and the best number of tokens at each budget.</b>"]
     if fit.isoflop is not None:
         N, D = fit.isoflop.params.exponent, fit.isoflop.tokens.exponent
@@ -63,7 +64,7 @@ def optimum_caption(fit: Fit, *, planned: bool) -> str:
         )
     said.append(
         f"Dashed: the surface, N* ∝ C<sup>{surface:.3f}</sup> ({interval(share)}), "
-        f"D* ∝ C<sup>{1 - surface:.3f}</sup> ({interval(1 - share)})."
+        f"D* ∝ C<sup>{1 - surface:.3f}</sup> ({interval(1 - share)}){band}."
     )
     if planned:
         said.append("Star: the flagship as planned.")
@@ -93,9 +94,10 @@ def loss_caption(dossier: Dossier, fit: Fit) -> str:
             f"with the band that should hold 95% of single runs."
         )
     surface = fit.surfaces["matmul"].law
+    band = "" if fit.isoflop else ", with the band that should hold 95% of single runs"
     said.append(
-        f"Dashed: the surface's optimum, from L = {surface.E:.3f} + {scientific(surface.A)} / N<sup>{surface.alpha:.3f}"
-        f"</sup> + {scientific(surface.B)} / D<sup>{surface.beta:.3f}</sup>."
+        f"Dashed: the surface's optimum{band}, from L = {surface.E:.3f} + {scientific(surface.A)} / "
+        f"N<sup>{surface.alpha:.3f}</sup> + {scientific(surface.B)} / D<sup>{surface.beta:.3f}</sup>."
     )
     if dossier.plan is not None:
         said.append("Orange bar: the pooled prediction as written before training.")
@@ -122,7 +124,9 @@ def conventions(dossier: Dossier) -> str:
     ]
     head = ("N in the law", "best model", "tokens", "D/N", "expected loss")
     said = "Sizes are given with the head counted in both rows; only the law's N differs."
-    return section(title, table(head, rows), paragraph(sentence(dossier.plan["hinges"])), paragraph(said, "small"))
+    return section(
+        title, table(head, rows, "named"), paragraph(sentence(dossier.plan["hinges"])), paragraph(said, "small")
+    )
 
 
 def sentence(words: str) -> str:
@@ -248,5 +252,5 @@ def cells(dossier: Dossier) -> str:
             )
         )
     said = "Shape is layers × width; s is the run's own training time, its trunk's not counted again."
-    body = table(head, rows, "cells") + paragraph(said, "small")
+    body = table(head, rows) + paragraph(said, "small")
     return section("Everything else", folded(f"All {len(rows)} finished cells", body), configuration)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from isoflop.planning.shape import human
+from isoflop.report.scales import log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -153,18 +154,6 @@ def css_variable(marker: re.Match[str]) -> str:
     return f"var(--{list(ROLES)[int(marker[2], 16) - 1]})"
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Three to seven round numbers between ``low`` and ``high``, fit for a logarithmic axis."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks: list[float] = []
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
-        ticks = [step * 10.0**decade for decade in decades for step in steps]
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) >= 3:
-            break
-    return ticks[:: math.ceil(len(ticks) / 7) or 1]
-
-
 def log_axis(
     axes: Axes, which: Literal["x", "y"], values: Sequence[float], text: Callable[[float], str], margin: float = 0.06
 ) -> None:
@@ -194,26 +183,3 @@ def label(axes: Axes, words: str, at: tuple[float, float], offset: tuple[float, 
     """Words a few points away from a place in the data's coordinates, or in those that ``xycoords`` names."""
     settings: dict[str, Any] = {"size": 7, "va": "center"} | looks
     axes.annotate(words, at, offset, textcoords="offset points", **settings)
-
-
-def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Heights moved apart as little as keeps neighbours ``gap`` apart, in the order given: labels do not collide."""
-    order = sorted(range(len(heights)), key=lambda i: heights[i])
-    moved = [heights[i] for i in order]
-    for _ in range(200):
-        for i in range(1, len(moved)):
-            if (lack := gap - (moved[i] - moved[i - 1])) > 1e-9:
-                moved[i - 1] -= lack / 2
-                moved[i] += lack / 2
-    placed = dict(zip(order, moved, strict=True))
-    return [placed[i] for i in range(len(heights))]
-
-
-SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-
-
-def scientific(value: float) -> str:
-    """A large number as people write it: 4×10¹¹."""
-    mantissa, exponent = f"{value:.2e}".split("e")
-    power = "10" + str(int(exponent)).translate(SUPERSCRIPTS)
-    return power if float(mantissa) == 1 else f"{float(mantissa):g}×{power}"

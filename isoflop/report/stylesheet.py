@@ -8,7 +8,7 @@ RULES = """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);
- font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","Liberation Sans",sans-serif;
+ font:1rem/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","Liberation Sans",sans-serif;
  font-variant-numeric:tabular-nums}
 main{max-width:50rem;margin:0 auto;padding:2.5rem 1.25rem 4rem}
 h1{font-size:clamp(1.7rem,5.4vw,2.6rem);line-height:1.15;font-weight:650;letter-spacing:-.02em;margin:.2rem 0 1.4rem}
@@ -57,7 +57,7 @@ table{border-collapse:collapse;font-size:.875rem;margin:.6rem 0;width:100%}
 th{font-weight:500;color:var(--soft);vertical-align:bottom}
 th,td{text-align:right;padding:.32rem .55rem;border-bottom:1px solid var(--faint);white-space:nowrap}
 th:first-child,td:first-child{text-align:left;padding-left:0}
-td:first-child:not(.cells *){white-space:normal;min-width:9rem}
+.named td:first-child{white-space:normal;min-width:9rem}
 pre{font:.82rem/1.5 ui-monospace,SFMono-Regular,Menlo,"Liberation Mono",monospace;white-space:pre-wrap;
  overflow-wrap:anywhere;overflow:hidden;margin:0;tab-size:4;unicode-bidi:isolate}
 .sample{border-left:3px solid var(--faint);padding:.1rem 0 .1rem 1rem;margin:0 0 1.3rem}
@@ -67,7 +67,8 @@ details pre{margin:.8rem 0}
 footer{margin-top:4rem;font-size:.8rem;color:var(--soft)}
 @media(max-width:30rem){main{padding:1.5rem 1rem 3rem}.row .who{flex-basis:5.2rem}.verdict{gap:1rem}
  .n1 .plot text{font-size:9px!important}}
-@media print{main{max-width:none;padding:0}section,figure,.sample{break-inside:avoid}
+@media print{html{font-size:75%}main{max-width:none;padding:0}figure,table,.sample{break-inside:avoid}
+ .scroll{overflow:visible}.n1 .plot{max-width:36rem}
  h2{break-after:avoid;margin-top:1.8rem}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 

@@ -11,9 +11,12 @@ from datetime import UTC, datetime
 from isoflop.planning.shape import human
 from isoflop.progress import spoken
 from isoflop.report.data import Dossier
-from isoflop.report.markup import bullets, paragraph, text
+from isoflop.report.markup import bullets, folded, paragraph, text
 from isoflop.report.numberline import Bar, number_line
-from isoflop.report.style import scientific
+from isoflop.report.scales import scientific
+
+NOTES = 5
+"""Notes that are shown without opening anything."""
 
 
 def head(dossier: Dossier) -> str:
@@ -138,8 +141,9 @@ def passes(plan: dict[str, float]) -> str:
 
 
 def notes(dossier: Dossier) -> str:
-    """What the fits said about themselves, word for word."""
-    said = dossier.statuses
+    """What the fits said about themselves, word for word; what concerns the second convention of N comes last."""
+    said = sorted(dossier.statuses, key=lambda status: status.startswith("surface (body)"))
     if not said:
         return ""
-    return f'<div class="notes">{paragraph("What the fits say about themselves:")}{bullets(said)}</div>'
+    rest = folded(f"and {len(said) - NOTES} more", bullets(said[NOTES:])) if len(said) > NOTES else ""
+    return f'<div class="notes">{paragraph("What the fits say about themselves:")}{bullets(said[:NOTES])}{rest}</div>'

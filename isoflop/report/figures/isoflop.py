@@ -9,7 +9,8 @@ import numpy as np
 from isoflop.laws.parabola import Curve
 from isoflop.planning.shape import human
 from isoflop.report.data import Array, Dossier
-from isoflop.report.style import PAPER, SOFT, WIDE, budget_colour, label, log_axis, render, scientific, spread
+from isoflop.report.scales import scientific, spread
+from isoflop.report.style import PAPER, SOFT, WIDE, budget_colour, label, log_axis, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from isoflop.laws import Chinchilla, Prediction
+from isoflop.laws import Prediction
 from isoflop.planning.shape import human
 from isoflop.report.data import Array, Dossier
+from isoflop.report.scales import scientific, spread
 from isoflop.report.style import (
     ACCENT,
     FAINT,
@@ -23,8 +24,6 @@ from isoflop.report.style import (
     label,
     log_axis,
     render,
-    scientific,
-    spread,
 )
 from isoflop.sweeps.fit import Fit
 
@@ -79,36 +78,38 @@ def compute_range(dossier: Dossier) -> tuple[float, float]:
 
 
 def draw_laws(axes: Axes, dossier: Dossier, fit: Fit, what: What) -> list[float]:
-    """The IsoFLOP law with its band, where there is one, and the surface's line; returns ordinates to make room for."""
+    """The minima's law, where there is one, and the surface's optimum; returns ordinates to make room for.
+
+    Only the first of them has its band, which says how far the doubt goes; two would hide each other.
+    """
     C = np.geomspace(*compute_range(dossier), 60)
-    drawn = list(surface_line(axes, fit.surfaces["matmul"].law, C, what))
-    if fit.isoflop is None:
+    surface, isoflop = fit.surfaces["matmul"], fit.isoflop
+    drawn: list[float] = []
+    if isoflop is not None:
+        law = {"N": isoflop.params_at, "D": isoflop.tokens_at, "loss": isoflop.loss_at}[what]
+        predictions = [law(float(c)) for c in C]
+        axes.plot(C, [float(p.value) for p in predictions], color=INK, lw=1.2, zorder=2, label="law of the minima")
+        drawn += draw_band(axes, C, predictions, what)
+    try:
+        predictions = [getattr(surface.optimal(float(c)), what) for c in C]
+    except ValueError:  # a surface without an optimum
         return drawn
-    law = {"N": fit.isoflop.params_at, "D": fit.isoflop.tokens_at, "loss": fit.isoflop.loss_at}[what]
-    values, (low, high) = evaluate(law, C, outcome=what == "loss")
+    values = [float(p.value) for p in predictions]
+    axes.plot(C, values, color=SECOND, lw=1.1, ls=(0, (5, 2.5)), zorder=1.8, label="surface L(N, D)")
+    return drawn + (values if isoflop is not None else draw_band(axes, C, predictions, what))
+
+
+def draw_band(axes: Axes, C: Array, predictions: Sequence[Prediction], what: What) -> list[float]:
+    """The 95% band of a law, or for a loss of one run's outcome; returns ordinates of law and band.
+
+    A band of few minima can span many decades: it may leave the frame, the law may not.
+    """
+    low, high = np.array([p.interval if what == "loss" else p.confidence for p in predictions], float).T
     axes.fill_between(C, low, high, color=INK, alpha=0.1, lw=0, zorder=0)
-    axes.plot(C, values, color=INK, lw=1.2, zorder=2, label="law of the minima")
-    # A band from two minima can span many decades; it may leave the frame, the law may not.
+    values = np.array([p.value for p in predictions], float)
     span = np.log(values.max() / values.min()) + 0.7
     edges = np.clip([low.min(), high.max()], values.min() * np.exp(-span), values.max() * np.exp(span))
-    return [*drawn, *values, *edges]
-
-
-def evaluate(law: Callable[[float], Prediction], C: Array, *, outcome: bool) -> tuple[Array, tuple[Array, Array]]:
-    """A law along C with the 95% band of its mean, or of one more run's outcome."""
-    predictions = [law(float(c)) for c in C]
-    bands = [p.interval if outcome else p.confidence for p in predictions]
-    return np.array([p.value for p in predictions]), (np.array([b[0] for b in bands]), np.array([b[1] for b in bands]))
-
-
-def surface_line(axes: Axes, law: Chinchilla, C: Array, what: What) -> Sequence[float]:
-    """The surface's optimum along C, dashed; nothing when the surface has none."""
-    try:
-        values = [getattr(law.optimal(float(c)), what) for c in C]
-    except ValueError:
-        return []
-    axes.plot(C, values, color=SECOND, lw=1.1, ls=(0, (5, 2.5)), zorder=1.8, label="surface L(N, D)")
-    return values
+    return [*values, *edges]
 
 
 def draw_minima(axes: Axes, dossier: Dossier, what: What) -> list[float]:

@@ -89,6 +89,7 @@ def sweep_curves(dossier: Dossier) -> str:
         for run in runs:
             draw_run(axes, dossier, run, first)
         log_axis(axes, "x", [first, last], human)
+        axes.margins(y=0.1)  # room for the lowest labels
         label_sizes(axes, runs)
         axes.set_xlabel("tokens")
         axes.set_ylabel("loss, nats/token")
