@@ -35,7 +35,7 @@ def tiny_experiment(folder: Path, corpus: Path) -> Request:
         budget=4e10,
         prepare=PrepareConfig(str(corpus), vocab_size=300, validation_fraction=0.1),
         sweep=SweepConfig(
-            (1e9, 2e9, 4e9), "../tokens", 300, context=32, first_batch=256, centre=3.0, validation_tokens=1024
+            (1e9, 2e9, 4e9), "../tokens", 300, context=32, first_batch=256, centre=0.3, validation_tokens=1024
         ),
         expected_seconds=30.0,
     )

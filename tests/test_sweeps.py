@@ -17,6 +17,7 @@ from isoflop.progress import silent
 from isoflop.sweeps.executor import flops_done, run_sweep
 from isoflop.sweeps.fit import fit_results
 from isoflop.sweeps.grid import SweepConfig, cells, columns, sizes
+from isoflop.sweeps.layout import laid_out, lay_out
 from isoflop.sweeps.results import Results, Row, read_results
 from isoflop.training.run import Run
 from isoflop.training.schedule import agree
@@ -28,7 +29,7 @@ CONFIG = SweepConfig((3e11, 6e11, 1.2e12, 2.4e12), "../tokens", 512, context=128
 def tiny_sweep(tiny_tokens: Path) -> SweepConfig:
     """Three budgets of about a second each."""
     budgets, data = (1e9, 2e9, 4e9), str(tiny_tokens)
-    return SweepConfig(budgets, data, 300, context=32, first_batch=256, centre=3.0, validation_tokens=512)
+    return SweepConfig(budgets, data, 300, context=32, first_batch=256, centre=0.3, validation_tokens=512)
 
 
 def test_every_budget_meets_sizes_on_both_sides_of_its_centre() -> None:
@@ -74,7 +75,7 @@ def test_sweep_trains_every_cell_once(tiny_sweep: SweepConfig, tmp_path: Path) -
     results = read_results(tmp_path / "sweep")
     assert len(results.rows) == len(cells(tiny_sweep))
     assert results.missing == 0
-    done, total = flops_done(columns(tiny_sweep), tmp_path / "sweep")
+    done, total = flops_done(laid_out(tmp_path / "sweep"), tmp_path / "sweep")
     assert done == pytest.approx(total)
     stamps = [(tmp_path / "sweep" / row.path / "summary.json").stat().st_mtime_ns for row in results.rows]
     run_sweep(tiny_sweep, tmp_path / "sweep", silent)
@@ -101,9 +102,25 @@ def test_killed_sweep_goes_on_to_the_same_results(tiny_sweep: SweepConfig, tmp_p
 
 
 def test_directory_of_another_sweep_is_refused(tiny_sweep: SweepConfig, tmp_path: Path) -> None:
-    run_sweep(replace(tiny_sweep, budgets=(1e9,)), tmp_path / "sweep", silent)
+    lay_out(replace(tiny_sweep, budgets=(4e9,)), tmp_path / "sweep")
     with pytest.raises(ValueError, match=r"holds another sweep \(budgets"):
         run_sweep(tiny_sweep, tmp_path / "sweep", silent)
+
+
+def test_budget_too_small_for_any_model_is_refused(tiny_sweep: SweepConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no model suits a budget of 1e\\+06 FLOPs"):
+        lay_out(replace(tiny_sweep, budgets=(1e6, 4e9)), tmp_path / "sweep")
+
+
+def test_results_are_those_of_the_directories_whatever_the_ladder_says_now(
+    tiny_sweep: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out(tiny_sweep, tmp_path / "sweep")
+    before = [column.runs for column in laid_out(tmp_path / "sweep")]
+    monkeypatch.setattr("isoflop.sweeps.grid.shape_for", lambda *_, **__: pytest.fail("the grid was computed again"))
+    lay_out(tiny_sweep, tmp_path / "sweep")
+    assert [column.runs for column in laid_out(tmp_path / "sweep")] == before
+    assert read_results(tmp_path / "sweep").missing == len([r for runs in before for r in runs if "/C" in r[0]])
 
 
 def test_failed_worker_says_why(tiny_sweep: SweepConfig, tmp_path: Path) -> None:
@@ -145,16 +162,16 @@ def test_budget_without_a_minimum_is_named() -> None:
 def test_orphaned_worker_stops_with_its_parent(tiny_tokens: Path, tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("the parent's death is signalled on Linux only")
-    config = SweepConfig((1e12,), str(tiny_tokens), 300, context=32, first_batch=256, centre=3e6, validation_tokens=512)
+    config = SweepConfig(
+        (1e12,), str(tiny_tokens), 300, context=32, first_batch=256, centre=300.0, validation_tokens=512
+    )
     code = (
         "import sys; from pathlib import Path; from isoflop import config; from isoflop.progress import silent;"
         "from isoflop.sweeps.executor import run_sweep; from isoflop.sweeps.grid import SweepConfig;"
         "run_sweep(config.load(SweepConfig, Path(sys.argv[1])), Path(sys.argv[2]), silent)"
     )
-    from isoflop.sweeps.executor import start_directory
-
     sweep = tmp_path / "sweep"
-    start_directory(config, sweep)
+    lay_out(config, sweep)
     process = subprocess.Popen([sys.executable, "-c", code, str(sweep / "sweep.toml"), str(sweep)])
     runs = [Run(sweep / name) for column in columns(config) for name, _ in column.runs]
     while process.poll() is None and not any(run.tokens_so_far() for run in runs):

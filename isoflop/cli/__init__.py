@@ -19,7 +19,6 @@ COMMANDS = {
     "plan": "which model to train with a budget, from a sweep's laws",
     "report": "the HTML report of an experiment",
 }
-INTERRUPTED = 75
 
 
 def usage() -> str:
@@ -60,6 +59,8 @@ def run(name: str, arguments: list[str]) -> int:
         print(f"isoflop: there is no command {name!r}{hint}", file=sys.stderr)
         print(usage(), file=sys.stderr)
         return 2
+    from isoflop.training.interrupt import INTERRUPTED, Interrupted
+
     command = importlib.import_module(f"isoflop.cli.{name}")
     try:
         command.main(arguments)
@@ -72,9 +73,7 @@ def run(name: str, arguments: list[str]) -> int:
     except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
         print(f"isoflop: {error}", file=sys.stderr)
         return 1
-    except Exception as error:
-        if type(error).__name__ != "Interrupted":
-            raise
+    except Interrupted as error:
         print(f"isoflop: {error}", file=sys.stderr)
         return INTERRUPTED
     return 0

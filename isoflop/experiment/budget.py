@@ -26,8 +26,8 @@ MOST_BUDGETS = 6
 FEWEST_BUDGETS = 3
 FEWEST_STEPS = 500
 """Steps that a budget's middle cell must have to be in the scaling regime (docs/lab.md)."""
-THREADS_SPEEDUP = 0.8
-"""Share of ideal speed-up that threads inside one process reach for the flagship."""
+RANKS_SPEEDUP = 0.85
+"""Share of ideal speed-up that processes sharing the flagship's batches reach."""
 FIXED_SECONDS = 20.0
 """Fitting, samples, report, process start."""
 
@@ -93,9 +93,9 @@ def sweep_seconds(config: SweepConfig, speed: Speed, workers: int) -> float:
     return max(busy)
 
 
-def flagship_seconds(budget: float, centre: float, speed: Speed, threads: int) -> float:
-    """Expected wall time of the flagship with all threads."""
+def flagship_seconds(budget: float, centre: float, speed: Speed, ranks: int) -> float:
+    """Expected wall time of the flagship with one process per processor."""
     parameters = math.sqrt(budget / 6 / centre)
-    gain = 1.0 if threads == 1 else THREADS_SPEEDUP * threads
+    gain = 1.0 if ranks == 1 else RANKS_SPEEDUP * ranks
     per_token = speed.seconds_per_token(parameters) / gain
-    return speed.compile_seconds + budget / 6 / parameters * per_token
+    return 2 * speed.compile_seconds + budget / 6 / parameters * per_token

@@ -18,7 +18,6 @@ The same command therefore resumes wherever it was stopped.
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,13 +126,17 @@ def flagship_config(chosen: Plan, experiment: Experiment) -> TrainConfig:
 
 
 def train_flagship(config: TrainConfig, folder: Path, report: Report) -> None:
-    """Train the planned model with all of this machine's threads."""
+    """Train the planned model with all of this machine: its GPU, or one process per processor."""
     if (folder / "summary.json").exists():
         return
-    os.environ.setdefault("OMP_NUM_THREADS", str(len(processors())))
+    from isoflop.training.hardware import device_for
     from isoflop.training.loop import train
+    from isoflop.training.ranks import train_with
 
-    train(config, folder, report)
+    if device_for(config.device).type == "cuda" or len(processors()) == 1:
+        train(config, folder, report)
+    else:
+        train_with(processors(), folder, report)
 
 
 def write_samples(folder: Path, corpus: str) -> None:

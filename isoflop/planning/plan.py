@@ -2,9 +2,9 @@
 
 Two methods read the same sweep: the minima of the IsoFLOP curves, as Llama 3 was sized, and the surface L(N, D).
 They can disagree about the optimum and about the loss, and neither doubts its own form. So both the size and the loss
-are read off a pool of their draws in which each method weighs by its precision (one over the variance of its
-logarithm): the surer one leads, and where they disagree the interval holds both. Left out: inference demand, limited
-data, hardware, cost.
+are read off a pool of their draws, half from each: where they disagree, the interval holds both. (Weighing the methods
+by their precision was tried and dropped: a form that does not hold can be very sure. docs/lab.md.) Left out: inference
+demand, limited data, hardware, cost.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.laws import IsoFLOPAnalysis, SurfaceFit
-from isoflop.planning.ladder import shape_for, shape_of, widths
+from isoflop.planning.ladder import shape_for, shape_of, smallest, widths
 from isoflop.planning.shape import Convention, Shape, human
 
 Draws = NDArray[np.float64]
-POOLED = 4000
+POOLED = 2000
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,12 @@ def plan(
 ) -> Plan:
     """Plan a model for ``budget`` FLOPs (6·N·D, N = ``matmul``) from laws fitted in the same conventions.
 
-    Raises ValueError when the laws have no optimum or the size is not on the ladder.
+    An optimum below the ladder's smallest model becomes that model. Raises ValueError when the laws have no optimum.
     """
     surface = surfaces["matmul"]
     N_draws = optimum_draws(surface, isoflop, budget)
-    shape = shape_for(float(np.median(pool(N_draws))), vocab, context=context)
+    size = max(float(np.median(pool(N_draws))), smallest(vocab, context=context).matmul)
+    shape = shape_for(size, vocab, context=context)
     tokens = budget / (6 * shape.matmul)
     losses = {"surface": surface.draw_losses(shape.matmul, tokens, seed)}
     if isoflop is not None:
@@ -144,13 +145,9 @@ def finite(draws: Draws) -> Draws:
 
 
 def pool(draws: Mapping[str, Draws]) -> Draws:
-    """One sample from several methods' draws, each weighing by one over the variance of its logarithm."""
-    precisions = {name: 1 / max(float(np.var(np.log(values))), 1e-12) for name, values in draws.items()}
-    parts = []
-    for name, values in draws.items():
-        count = round(POOLED * precisions[name] / sum(precisions.values()))
-        parts.append(np.quantile(values, (np.arange(count) + 0.5) / max(count, 1)))
-    return np.concatenate(parts)
+    """One sample from several methods' draws, the same number from each."""
+    levels = (np.arange(POOLED) + 0.5) / POOLED
+    return np.concatenate([np.quantile(values, levels) for values in draws.values()])
 
 
 def best_on_ladder(

@@ -15,12 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from isoflop import config as configuration
-from isoflop.files import write_text
 from isoflop.progress import Report
-from isoflop.sweeps.grid import Column, SweepConfig, columns, run_flops
-from isoflop.sweeps.worker import INTERRUPTED
-from isoflop.training.interrupt import Interrupted, interruptible
+from isoflop.sweeps.grid import Column, SweepConfig, run_flops
+from isoflop.sweeps.layout import laid_out, lay_out
+from isoflop.training.interrupt import INTERRUPTED, Interrupted, interruptible
 from isoflop.training.run import Run
 
 
@@ -35,7 +33,7 @@ class Pool:
     def start(self, column: Column) -> None:
         """Start a worker on a free processor."""
         processor = next(p for p in self.processors if p not in self.running)
-        name = column.shape.name
+        name = column.name
         with (self.sweep / f"{name}.log").open("ab") as log:
             command = [sys.executable, "-m", "isoflop.sweeps.worker", str(self.sweep), name]
             process = subprocess.Popen(
@@ -93,9 +91,9 @@ def run_sweep(config: SweepConfig, sweep: Path, report: Report, workers: int | N
     Raises Interrupted after a Ctrl-C or SIGTERM, RuntimeError when a worker fails, ValueError when the directory holds
     another sweep.
     """
-    start_directory(config, sweep)
+    lay_out(config, sweep)
     pool = Pool(sweep, processors()[:workers])
-    grid = columns(config)
+    grid = laid_out(sweep)
     waiting = [c for c in grid if any(Run(sweep / name).summary is None for name, _ in c.runs)]
     with interruptible() as stopped:
         try:
@@ -109,17 +107,6 @@ def run_sweep(config: SweepConfig, sweep: Path, report: Report, workers: int | N
                     raise Interrupted("the sweep was stopped; the same command goes on where it was")
         finally:
             pool.stop()
-
-
-def start_directory(config: SweepConfig, sweep: Path) -> None:
-    """Record the sweep's config, or check that it is the one the directory was started with."""
-    path = sweep / "sweep.toml"
-    if path.exists():
-        if changed := configuration.difference(configuration.load(SweepConfig, path), config):
-            raise ValueError(f"{sweep} holds another sweep ({changed}); use another directory, or the old value")
-        return
-    sweep.mkdir(parents=True, exist_ok=True)
-    write_text(path, configuration.dumps(config))
 
 
 def wait(stopped: Callable[[], bool], seconds: float = 2.0) -> None:

@@ -40,7 +40,8 @@ def isoflop_json(analysis: IsoFLOPAnalysis | None) -> dict[str, Any] | None:
     if analysis is None:
         return None
     curves = [
-        {"budget": c.budget, "status": c.status, "D": c.D_star, "N": c.N_star, "loss": c.loss_star}
+        {"budget": c.budget, "status": c.status}
+        | ({"D": c.D_star, "N": c.N_star, "loss": c.loss_star} if c.usable else {})
         | {"intervals_95": dict(c.intervals or {})}
         for c in analysis.curves
     ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from isoflop.planning.hyperparameters import DECAY_FRACTION, batch_ramp, peak_learning_rate, warmup_tokens
 from isoflop.planning.ladder import shape_for, smallest
@@ -65,6 +65,8 @@ class SweepConfig:
 class Cell:
     """One point of the grid: a shape trained with a budget."""
 
+    PREFIX: ClassVar[str] = "C"
+
     shape: Shape
     budget: float
 
@@ -76,13 +78,14 @@ class Cell:
     @property
     def name(self) -> str:
         """The directory of the cell's run inside its column."""
-        return f"C{self.budget:.4g}"
+        return f"{self.PREFIX}{self.budget:.6g}"
 
 
 @dataclass(frozen=True)
 class Column:
     """All the runs of one size: directory names relative to the sweep, and configs, in the order to train them."""
 
+    name: str
     shape: Shape
     runs: tuple[tuple[str, TrainConfig], ...]
 
@@ -131,7 +134,7 @@ def columns(config: SweepConfig) -> list[Column]:
     grid = cells(config)
     by_size = {shape: [c for c in grid if c.shape == shape] for shape in dict.fromkeys(c.shape for c in grid)}
     build = branch_runs if config.method == "branch" else plain_runs
-    found = [Column(shape, tuple(build(config, shape, mine))) for shape, mine in by_size.items()]
+    found = [Column(shape.name, shape, tuple(build(config, shape, mine))) for shape, mine in by_size.items()]
     return sorted(found, key=lambda column: -column.effort)
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop import config as configuration
 from isoflop.planning.shape import Convention
-from isoflop.sweeps.grid import SweepConfig, columns
+from isoflop.sweeps.layout import cell_budget, laid_out
 from isoflop.training.run import Run
 
 Column = NDArray[np.float64]
@@ -18,7 +17,7 @@ Column = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Row:
-    """One finished cell."""
+    """One finished cell. ``seconds`` of a branch include its trunk's up to where it leaves."""
 
     path: str
     budget: float
@@ -61,19 +60,18 @@ class Results:
 
 def read_results(sweep: Path) -> Results:
     """Read a sweep's directory."""
-    config = configuration.load(SweepConfig, sweep / "sweep.toml")
     rows, missing = [], 0
-    budgets = {f"C{budget:.4g}": budget for budget in config.budgets}
-    names = [name for column in columns(config) for name, _ in column.runs if Path(name).name in budgets]
-    for name in names:
-        summary = Run(sweep / name).summary
+    for name in [name for column in laid_out(sweep) for name, _ in column.runs]:
+        budget, summary = cell_budget(name), Run(sweep / name).summary
+        if budget is None:
+            continue
         if summary is None:
             missing += 1
             continue
         rows.append(
             Row(
                 path=name,
-                budget=budgets[Path(name).name],
+                budget=budget,
                 N_matmul=summary["N_matmul"],
                 N_body=summary["N_body"],
                 N_total=summary["N_total"],

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+INTERRUPTED = 75  # the shell's EX_TEMPFAIL: nothing is wrong, run it again
+
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the work is saved
     """The work was stopped from outside after saving; the same command goes on."""
+
+
+def follow_parent() -> None:
+    """Ask Linux for a SIGTERM when the parent dies, so that no orphan goes on writing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 @contextmanager

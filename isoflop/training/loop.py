@@ -2,8 +2,8 @@
 
 One step is: the next batch by arithmetic, a forward and backward pass over its micro-batches with the loss
 normalised once per token, clip, AdamW at the schedule's rate. Everything depends on tokens consumed alone, so the same
-command resumes after any interruption and, on a CPU, ends with the same bits. Left out so far: several processes,
-a guard against spikes, asynchronous checkpoints.
+command resumes after any interruption and, on a CPU, ends with the same bits. Several processes may
+share the batches (``training.ranks``). Left out so far: a guard against spikes, asynchronous checkpoints.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from isoflop.training.hardware import compile_for, device_for, precision_for
 from isoflop.training.interrupt import Interrupted, interruptible
 from isoflop.training.loss import cross_entropy
 from isoflop.training.optimizer import build_optimizer
+from isoflop.training.ranks import Ranks, gradients
 from isoflop.training.run import Metrics, Run
 from isoflop.training.schedule import agree
 from isoflop.training.validation import Validation
@@ -49,6 +50,7 @@ class Trainer:
     validation: Validation
     device: torch.device
     progress: Progress
+    ranks: Ranks = field(default_factory=Ranks)
 
     @classmethod
     def build(cls, config: TrainConfig, run: Run) -> Trainer:
@@ -66,7 +68,7 @@ class Trainer:
         optimizer = build_optimizer(model, config.optimizer)
         loader = Loader(dataset, "train", config.shape.context, config.seed)
         validation = Validation.build(dataset, config)
-        trainer = cls(config, run, model, optimizer, loader, validation, device, Progress(0, 0, 0.0))
+        trainer = cls(config, run, model, optimizer, loader, validation, device, Progress(0, 0, 0.0), Ranks.join())
         trainer.resume()
         return trainer
 
@@ -77,18 +79,20 @@ class Trainer:
             path = branch_point(self.run, self.config)
         if path is not None:
             self.progress = checkpoint.load(path, self.model, self.optimizer)
-        self.run.rewind(self.progress.tokens)
+        if self.ranks.leads:
+            self.run.rewind(self.progress.tokens)
 
-    def step(self) -> dict[str, float]:
-        """Consume one batch; returns the line of metrics."""
+    def step(self, stop: bool = False) -> tuple[dict[str, float], bool]:
+        """Consume one batch; returns the line of metrics, and whether any rank wishes to stop."""
         started, consumed = time.perf_counter(), self.progress.tokens
         size, rate = self.config.batch.batch(consumed), self.config.schedule.learning_rate(consumed)
-        loss = torch.zeros((), device=self.device)
+        loss, wishes = torch.zeros((), device=self.device), torch.tensor(float(stop), device=self.device)
         for tokens in self.micro_batches(consumed, size):
             hidden = self.model.hidden(tokens[:, :-1])
             piece = cross_entropy(hidden, self.model.head, tokens[:, 1:], fast=self.model.compiled) / size
             piece.backward()  # type: ignore[no-untyped-call]
             loss += piece.detach()
+        self.ranks.add(*gradients(self.model), loss, wishes)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -101,7 +105,7 @@ class Trainer:
                 f"lower schedule.peak or lengthen schedule.warmup_tokens"
             )
         self.progress = Progress(consumed + size, self.progress.step + 1, self.progress.seconds + seconds)
-        return {
+        line = {
             "tokens": self.progress.tokens,
             "step": self.progress.step,
             "loss": value,
@@ -110,17 +114,21 @@ class Trainer:
             "gradient_norm": float(norm),
             "seconds": round(self.progress.seconds, 4),
         }
+        return line, bool(wishes)
 
     def micro_batches(self, consumed: int, size: int) -> Iterator[Tensor]:
-        """The batch after ``consumed`` tokens as equal pieces of whole sequences, each (rows, context + 1)."""
+        """This rank's share of the batch after ``consumed`` tokens, in pieces of sequences (rows, context + 1)."""
         context = self.config.shape.context
-        rows = max(1, min(self.config.micro_tokens, size) // context)
-        for first in range(consumed // context, (consumed + size) // context, rows):
-            count = min(rows, (consumed + size) // context - first)
+        begin, end = self.ranks.share(consumed // context, (consumed + size) // context)
+        rows = max(1, min(self.config.micro_tokens // context, end - begin))
+        for first in range(begin, end, rows):
+            count = min(rows, end - first)
             yield torch.from_numpy(self.loader.batch(first, count)).to(self.device)
 
     def save(self) -> None:
         """Write a checkpoint and delete those that nothing needs."""
+        if not self.ranks.leads:
+            return
         checkpoint.save(self.run.path, self.model, self.optimizer, self.progress)
         checkpoint.retain(self.run.path, set(self.config.keep))
 
@@ -150,44 +158,46 @@ def train(config: TrainConfig, path: Path, report: Report = silent) -> dict[str,
     if (done := run.summary) is not None:
         return done
     trainer = Trainer.build(config, run)
-    with interruptible() as stopped, held_metrics(run) as metrics:
+    with interruptible() as stopped, held_metrics(run, trainer.ranks) as metrics:
         loop(trainer, metrics, stopped, report)
-        result = trainer.validation.measure(trainer.model)
+        result = trainer.validation.measure(trainer.model, trainer.ranks)
     summary = summarise(trainer, result)
     trainer.save()
-    run.finish(summary)
+    if trainer.ranks.leads:
+        run.finish(summary)
     return summary
 
 
-def loop(trainer: Trainer, metrics: Metrics, stopped: Callable[[], bool], report: Report) -> None:
+def loop(trainer: Trainer, metrics: Metrics | None, stopped: Callable[[], bool], report: Report) -> None:
     """Step until the schedule's tokens are consumed, validating and saving on the way."""
     config, total = trainer.config, trainer.config.schedule.tokens
     label, saved = config.shape.name, time.monotonic()
     every = -(-total // max(1, config.validate_times))
     while trainer.progress.tokens < total:
         before = trainer.progress.tokens
-        line = trainer.step()
+        line, stop = trainer.step(stopped())
         now = trainer.progress.tokens
         if now // every > before // every and now < total:
-            line |= trainer.validation.measure(trainer.model)
-        metrics.write(**line)
+            line |= trainer.validation.measure(trainer.model, trainer.ranks)
+        if metrics is not None:
+            metrics.write(**line)
         report(label, now, total)
-        due = time.monotonic() - saved > config.checkpoint_seconds
-        if now in config.keep or stopped() or due:
+        if now in config.keep or stop or time.monotonic() - saved > config.checkpoint_seconds:
             trainer.save()
             saved = time.monotonic()
-        if stopped():
+        if stop:
             raise Interrupted(f"stopped at {now:,} of {total:,} tokens; the same command goes on from there")
 
 
 @contextmanager
-def held_metrics(run: Run) -> Iterator[Metrics]:
-    """The run's metrics, closed whatever happens."""
-    metrics = Metrics(run)
+def held_metrics(run: Run, ranks: Ranks) -> Iterator[Metrics | None]:
+    """The run's metrics, closed whatever happens; None on ranks that do not write."""
+    metrics = Metrics(run) if ranks.leads else None
     try:
         yield metrics
     finally:
-        metrics.close()
+        if metrics is not None:
+            metrics.close()
 
 
 def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
@@ -205,5 +215,5 @@ def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
         "epochs": round(progress.tokens / shape.context / trainer.loader.samples_per_epoch, 4),
         "precision": str(trainer.model.compute).removeprefix("torch."),
         "compiled": trainer.model.compiled,
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads() * trainer.ranks.count,
     }

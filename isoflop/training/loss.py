@@ -40,9 +40,9 @@ def chunk_loss(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
 
 
 @cache
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The chunk's computation as one compiled graph per shape."""
-    return torch.compile(function, dynamic=False)
+def compiled_gradient() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    """The chunk's arithmetic as one compiled graph per shape."""
+    return torch.compile(chunk_gradient, dynamic=False)
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -51,7 +51,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, rows: int, fast: bool) -> Tensor:
         """Sum the loss over chunks of ``rows`` rows and keep both gradients."""
-        step = compiled(chunk_gradient) if fast else chunk_gradient
+        step = compiled_gradient() if fast else chunk_gradient
         weights = head.to(hidden.dtype)
         total = torch.zeros((), device=hidden.device)
         grad_hidden = torch.empty_like(hidden)
@@ -74,17 +74,16 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, *, fast: bool = False) -> Tensor:
     """Summed cross-entropy in nats of ``hidden @ headᵀ`` (…, width) against target ids (…).
 
-    ``fast`` compiles the chunk's arithmetic. Divide by the number of targets for nats per token: the sum is
+    ``fast`` compiles the arithmetic of the gradient. Divide by the number of targets for nats per token: the sum is
     returned so that accumulation over micro-batches is normalised once, per token.
     """
     rows = chunk_rows(targets.numel(), head.shape[0])
     flat, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     if torch.is_grad_enabled():
         return ChunkedCrossEntropy.apply(flat, head, targets, rows, fast)  # type: ignore[no-any-return,no-untyped-call]
-    step = compiled(chunk_loss) if fast else chunk_loss
     weights = head.to(flat.dtype)
     starts = range(0, len(flat), rows)
-    losses = [step(flat[i : i + rows], weights, targets[i : i + rows]) for i in starts]
+    losses = [chunk_loss(flat[i : i + rows], weights, targets[i : i + rows]) for i in starts]
     return torch.stack(losses).sum()
 
 

@@ -17,6 +17,7 @@ from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.loader import Loader
 from isoflop.training.config import TrainConfig
 from isoflop.training.loss import cross_entropy
+from isoflop.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,21 @@ class Validation:
         fixed = loader.sequential(wanted // rows * rows)
         return cls(torch.from_numpy(fixed.tokens), fixed.text_bytes, rows)
 
-    @torch.no_grad()
-    def measure(self, model: Llama) -> dict[str, float]:
-        """Mean loss in nats per token, and bits per byte, of ``model`` on the sample."""
-        device, nats = model.embedding.device, 0.0
-        for batch in torch.split(self.tokens, self.rows):
+    def measure(self, model: Llama, ranks: Ranks) -> dict[str, float]:
+        """Mean loss in nats per token, and bits per byte, of ``model`` on the sample, which the ranks share.
+
+        The network runs as in training, gradients enabled, so that the compiled graph at hand serves: compiling another
+        for a few passes costs more than it saves.
+        """
+        device = model.embedding.device
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        batches = torch.split(self.tokens, self.rows)
+        for batch in batches[slice(*ranks.share(0, len(batches)))]:
             tokens = batch.to(device)
-            hidden = model.hidden(tokens[:, :-1])
-            nats += float(cross_entropy(hidden, model.head, tokens[:, 1:], fast=model.compiled))
+            hidden = model.hidden(tokens[:, :-1]).detach()
+            with torch.no_grad():
+                total += cross_entropy(hidden, model.head, tokens[:, 1:])
+        ranks.add(total)
+        nats = float(total)
         count = self.tokens[:, 1:].numel()
         return {"validation_loss": nats / count, "validation_bpb": nats / math.log(2) / self.text_bytes}

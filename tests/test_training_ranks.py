@@ -1,0 +1,83 @@
+"""Two processes that share every batch train the run that one process would, and stop and resume together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from isoflop import config as configuration
+from isoflop.progress import silent
+from isoflop.training import checkpoint
+from isoflop.training.config import TrainConfig
+from isoflop.training.loop import train
+from isoflop.training.ranks import Ranks, train_with
+from isoflop.training.run import Run
+from isoflop.training.schedule import Schedule
+
+Make = Callable[..., TrainConfig]
+TWO = [sorted(os.sched_getaffinity(0))[0]] * 2 if hasattr(os, "sched_getaffinity") else [0, 0]
+
+
+def test_shares_cut_a_range_without_gap_or_overlap() -> None:
+    for count in (1, 2, 3, 8):
+        shares = [Ranks(rank, count).share(5, 24) for rank in range(count)]
+        assert shares[0][0] == 5
+        assert shares[-1][1] == 24
+        assert all(a[1] == b[0] for a, b in zip(shares, shares[1:], strict=False))
+
+
+def prepared(config: TrainConfig, path: Path) -> Path:
+    Run(path).start(config)
+    return path
+
+
+def test_two_ranks_train_what_one_process_does(tiny_config: Make, tmp_path: Path) -> None:
+    config = tiny_config()
+    torch.set_num_threads(1)
+    alone = train(config, tmp_path / "one")
+    train_with(TWO, prepared(config, tmp_path / "two"), silent)
+    together = Run(tmp_path / "two").summary
+    assert together is not None
+    assert together["threads"] == 2
+    assert together["validation_loss"] == pytest.approx(alone["validation_loss"], rel=1e-4)
+    ours, theirs = (Run(tmp_path / name).metrics() for name in ("one", "two"))
+    assert [line["tokens"] for line in ours] == [line["tokens"] for line in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+        assert a["gradient_norm"] == pytest.approx(b["gradient_norm"], rel=1e-3)
+
+
+def test_killed_ranks_go_on_to_the_same_bits(tiny_config: Make, tmp_path: Path) -> None:
+    config = tiny_config(schedule=Schedule(40_960, 0.01, 256, 1024), checkpoint_seconds=0.0)
+    train_with(TWO, prepared(config, tmp_path / "whole"), silent)
+    killed = prepared(config, tmp_path / "killed")
+    code = "import sys; from pathlib import Path; from isoflop.progress import silent;" + (
+        "from isoflop.training.ranks import train_with; train_with(eval(sys.argv[2]), Path(sys.argv[1]), silent)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(killed), repr(TWO)])
+    while process.poll() is None and Run(killed).tokens_so_far() < 8000:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(1.0)  # the ranks notice that their parent is gone
+    assert Run(killed).summary is None
+    train_with(TWO, killed, silent)
+    ends = [checkpoint.latest(tmp_path / name) for name in ("whole", "killed")]
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        one, two = ((end / file).read_bytes() for end in ends if end)
+        assert one == two
+
+
+def test_failing_rank_says_why(tiny_config: Make, tmp_path: Path) -> None:
+    config = tiny_config(data=str(tmp_path / "nowhere"))
+    with pytest.raises(RuntimeError, match="failed: isoflop: .*nowhere"):
+        train_with(TWO, prepared(config, tmp_path / "run"), silent)
+    assert configuration.difference(Run(tmp_path / "run").config, config) is None
