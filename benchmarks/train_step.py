@@ -22,9 +22,10 @@ from isoflop.model.convert import to_transformers
 from isoflop.model.llama import Llama
 from isoflop.planning.ladder import shape_for
 from isoflop.planning.shape import Shape
+from isoflop.training.config import OptimizerConfig
 from isoflop.training.hardware import cpu_multiplies_bf16
 from isoflop.training.loss import cross_entropy
-from isoflop.training.optimizer import OptimizerConfig, build_optimizer
+from isoflop.training.optimizer import build_optimizer
 
 Step = Callable[[torch.Tensor], float]
 

@@ -1,6 +1,6 @@
-"""Writing files so that they are either whole or absent: temporary name, sync, rename.
+"""Files that are there whole or not at all: a temporary name, a sync, a rename. Shared by every room that writes.
 
-A full disk is the user's to solve, so it is said as a sentence. Shared by every room that writes.
+A full disk is the user's to solve, so it is said as a sentence.
 """
 
 from __future__ import annotations
@@ -9,11 +9,21 @@ import errno
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes at work on one folder are then the user's to avoid
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY = ".partial"
+
+
+class DiskFullError(OSError):
+    """No space was left; what was complete before is intact."""
 
 
 @contextmanager
@@ -27,10 +37,6 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise DiskFullError(f"the disk is full: {path} could not be written; free some space and run again") from error
 
 
-class DiskFullError(OSError):
-    """No space was left; what was complete before is intact."""
-
-
 def sync(path: Path) -> None:
     """Flush a file or a folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
@@ -40,17 +46,24 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def commit(temporary: Path, path: Path) -> None:
+    """Give a synced file its name, and make the name itself survive a crash."""
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``path`` so that a crash at any moment leaves the old file or the new one."""
+    temporary = path.with_name(path.name + TEMPORARY)
+    temporary.write_bytes(data)
+    sync(temporary)
+    commit(temporary, path)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with disk_errors(path):
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            sync(temporary)
-            temporary.replace(path)
-            sync(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -59,10 +72,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let ``fill`` write into a temporary folder, sync it and rename it to ``path``, replacing an older one."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    """Let ``fill`` write into a temporary folder, sync it and rename it to ``path``, replacing an older one.
+
+    The temporary folder is hidden, so that no listing of finished ones meets it.
+    """
+    temporary = path.with_name(f".{path.name}{TEMPORARY}")
     with disk_errors(path):
         try:
+            shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             fill(temporary)
             for file in temporary.iterdir():
@@ -74,3 +91,12 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
             sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``, waiting for other processes that hold it; a kill lets go of it too."""
+    with path.open("a") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -69,7 +69,9 @@ class Lines:
             return
         self.told = now
         left = (now - self.began) * (total - done) / (done - self.start)
-        print(f"{label}: {done / total:.0%}, {spoken(left)} left", file=sys.stderr, flush=True)
+        # The first percent includes compiling and warming up, which says nothing about the rest.
+        estimate = f", {spoken(left)} left" if done - self.start > 0.01 * total else ""
+        print(f"{label}: {done / total:.0%}{estimate}", file=sys.stderr, flush=True)
 
 
 def spoken(seconds: float) -> str:

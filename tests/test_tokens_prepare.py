@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from isoflop.corpus import CorpusError
+from isoflop.files import locked
 from isoflop.tokens import Manifest, PrepareConfig, TokenDataset, prepare
-from isoflop.tokens.files import locked
 from isoflop.tokens.selection import group_of
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "corpus"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from isoflop.files import locked
 from isoflop.sweeps.layout import laid_out
-from isoflop.tokens.files import locked
 from isoflop.training.interrupt import INTERRUPTED, Interrupted, follow_parent
 
 

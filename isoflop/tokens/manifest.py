@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from isoflop.tokens.files import write_file
+from isoflop.files import write_bytes
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -76,7 +76,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write the manifest, which declares the folder complete."""
-        write_file(folder / MANIFEST, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        write_bytes(folder / MANIFEST, (json.dumps(asdict(self), indent=1) + "\n").encode())
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.corpus import CorpusError, Document, Reading, documents
+from isoflop.files import TEMPORARY, locked
 from isoflop.progress import Report, silent
-from isoflop.tokens.files import TEMPORARY, locked
 from isoflop.tokens.keys import derive_key
 from isoflop.tokens.manifest import FORMAT, MANIFEST, TOKENIZER, Manifest, Split
 from isoflop.tokens.selection import LOW_HALF, Mask, Survey, content_hash, survey

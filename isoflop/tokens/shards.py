@@ -13,7 +13,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from isoflop.tokens.files import TEMPORARY, commit
+from isoflop.files import TEMPORARY, commit
 from isoflop.tokens.manifest import Shard, Split
 
 

@@ -26,7 +26,7 @@ import xxhash
 from numpy.typing import NDArray
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from isoflop.tokens.files import write_file
+from isoflop.files import write_bytes
 
 BOS = "<|begin_of_text|>"
 EOS = "<|end_of_text|>"
@@ -127,7 +127,7 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write ``tokenizer.json`` in the format of Hugging Face's tokenizers, also read by transformers."""
-        write_file(Path(path), self._backend.to_str(pretty=True).encode())
+        write_bytes(Path(path), self._backend.to_str(pretty=True).encode())
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":

@@ -20,7 +20,7 @@ import xxhash
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from isoflop.files import write_folder
+from isoflop.files import TEMPORARY, write_folder
 
 MARKER = "checkpoint.json"
 
@@ -126,7 +126,9 @@ def mismatch(expected: dict[str, torch.Size], found: dict[str, torch.Size]) -> s
 
 
 def retain(run: Path, keep: set[int]) -> None:
-    """Delete all checkpoints but the newest and those at the token counts in ``keep``."""
+    """Delete all checkpoints but the newest and those at the token counts in ``keep``, and what a crash left half."""
+    for path in (run / "checkpoints").glob(f".*{TEMPORARY}"):
+        shutil.rmtree(path, ignore_errors=True)
     for path in sorted((run / "checkpoints").glob("[0-9]*"))[:-1]:
         if int(path.name) not in keep:
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a training run is made of, as one frozen value that a TOML file holds."""
+"""What a training run is made of, as one frozen value that a TOML file holds. Knows no torch: plans read it too."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from isoflop.planning.shape import Shape
-from isoflop.training.optimizer import OptimizerConfig
 from isoflop.training.schedule import BatchRamp, Schedule
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW's constants and the clip of the gradient's norm (``training.optimizer``)."""
+
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.1
+    eps: float = 1e-8
+    clip: float = 1.0
 
 
 @dataclass(frozen=True)

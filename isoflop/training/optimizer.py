@@ -6,21 +6,10 @@ are not decayed. Left out: Muon and per-group learning rates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """AdamW's constants and the clip."""
-
-    beta1: float = 0.9
-    beta2: float = 0.95
-    weight_decay: float = 0.1
-    eps: float = 1e-8
-    clip: float = 1.0
+from isoflop.training.config import OptimizerConfig
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:

@@ -41,10 +41,10 @@ def measure(parameters: float, vocab: int, context: int, seconds: float = 3.0) -
 
     from isoflop.model.llama import Llama
     from isoflop.planning.ladder import shape_for
-    from isoflop.training.config import TrainConfig
+    from isoflop.training.config import OptimizerConfig, TrainConfig
     from isoflop.training.hardware import compile_for, device_for, precision_for
     from isoflop.training.loss import cross_entropy
-    from isoflop.training.optimizer import OptimizerConfig, build_optimizer
+    from isoflop.training.optimizer import build_optimizer
 
     shape, device = shape_for(parameters, vocab, context=context), device_for("auto")
     compiled, _ = compile_for("always", device, 0.0)
