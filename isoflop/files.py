@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ except ImportError:  # Windows: two processes at work on one folder are then the
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY = ".partial"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DiskFullError(OSError):
@@ -32,7 +34,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in NO_SPACE:
             raise
         raise DiskFullError(f"the disk is full: {path} could not be written; free some space and run again") from error
 
@@ -55,9 +57,12 @@ def commit(temporary: Path, path: Path) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``path`` so that a crash at any moment leaves the old file or the new one."""
     temporary = path.with_name(path.name + TEMPORARY)
-    temporary.write_bytes(data)
-    sync(temporary)
-    commit(temporary, path)
+    try:
+        temporary.write_bytes(data)
+        sync(temporary)
+        commit(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -95,8 +100,12 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``, waiting for other processes that hold it; a kill lets go of it too."""
+    """Hold the lock file ``path``, waiting aloud for other processes that hold it; a kill lets go of it too."""
     with path.open("a") as file:
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"another process is at work in {path.parent}; waiting for it", file=sys.stderr, flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield

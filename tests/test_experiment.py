@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,16 +13,22 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from isoflop import cli
 from isoflop import config as configuration
+from isoflop.experiment import procedure
 from isoflop.experiment.budget import sweep_budgets
 from isoflop.experiment.procedure import run_experiment
 from isoflop.experiment.score import score
 from isoflop.experiment.settings import Experiment, Request, derive, largest, resolve
+from isoflop.planning.plan import answering, pool
+from isoflop.processors import quota, ranks_for
 from isoflop.progress import silent
 from isoflop.sweeps.grid import SweepConfig
 from isoflop.tokens.prepare import PrepareConfig
+from isoflop.training.config import TrainConfig
 from isoflop.training.speed import Speed, line
 
 SPEED = Speed(base=5e-6, slope=5e-11, compile_seconds=15.0)
@@ -63,13 +70,26 @@ def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_prediction_is_written_before_the_first_step_of_the_flagship(finished: Path) -> None:
-    plan = (finished / "flagship" / "plan.json").stat()
-    checkpoints = sorted((finished / "flagship" / "checkpoints").iterdir())
-    assert plan.st_mtime_ns < checkpoints[0].stat().st_mtime_ns
-    record = json.loads((finished / "flagship" / "plan.json").read_text())
-    first = json.loads((finished / "flagship" / "metrics.jsonl").read_text().splitlines()[0])
-    assert record["written"] < (finished / "flagship" / "summary.json").stat().st_mtime - first["seconds"]
+def test_prediction_is_written_before_the_first_step_of_the_flagship(
+    finished: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "again"
+    request = tiny_experiment(folder, corpus)
+    shutil.copytree(finished / "sweep", folder / "sweep")
+
+    class SeenError(Exception):
+        pass
+
+    def train_flagship(config: TrainConfig, run: Path, report: object) -> None:
+        assert (run / "plan.json").exists()
+        assert not (run / "metrics.jsonl").exists()
+        raise SeenError
+
+    monkeypatch.setattr(procedure, "train_flagship", train_flagship)
+    with pytest.raises(SeenError):
+        run_experiment(request, folder)
+    plans = [json.loads((f / "flagship" / "plan.json").read_text()) for f in (folder, finished)]
+    assert plans[0]["predicted_loss"] == plans[1]["predicted_loss"]
 
 
 def test_score_compares_the_plan_with_the_measurement(finished: Path) -> None:
@@ -111,7 +131,8 @@ def test_killed_experiment_goes_on_and_ends_the_same(finished: Path, corpus: Pat
     while process.poll() is None and not list(folder.glob(stage)):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
+    assert not (folder / "score.json").exists()
     run_experiment(request, folder)
     ours, theirs = (json.loads((f / "score.json").read_text()) for f in (folder, finished))
     assert ours["predicted"] == theirs["predicted"]
@@ -150,6 +171,46 @@ def test_more_minutes_buy_a_larger_budget_within_the_time() -> None:
         assert experiment.expected_seconds <= 60 * experiment.request.minutes
     with pytest.raises(ValueError, match="minutes are too few on this machine.*give --minutes"):
         largest(Request(minutes=0.5), SPEED)
+
+
+def test_contexts_that_do_not_divide_the_first_batch_get_a_larger_one() -> None:
+    for budget, context in ((1e17, None), (3e13, 300), (3e15, 2048)):
+        sweep = derive(Request(context=context), budget, SPEED).sweep
+        assert sweep.first_batch % sweep.context == 0
+
+
+def test_ranks_are_a_power_of_two_that_the_first_batch_can_feed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, sequences, expected in ((1, 8, 1), (2, 8, 2), (6, 8, 4), (64, 8, 8), (64, 1, 1)):
+        monkeypatch.setattr("isoflop.processors.processors", lambda cores=cores: list(range(cores)))
+        assert ranks_for(sequences) == expected
+
+
+def test_container_quota_limits_the_processors(tmp_path: Path) -> None:
+    for text, expected in (("200000 100000", 2), ("max 100000", 2**30), ("nonsense", 2**30)):
+        (tmp_path / "cpu.max").write_text(text)
+        assert quota(tmp_path / "cpu.max") == expected
+    assert quota(tmp_path / "none") == 2**30
+
+
+def test_dry_run_leaves_nothing_behind(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("isoflop.experiment.settings.measure_speed", lambda *_: SPEED)
+        arguments = ["--corpus", str(corpus), "--budget", "3e13", "--out", str(tmp_path / "out"), "--dry-run"]
+        assert cli.run("quickstart", arguments) == 0
+    assert "flagship   3e+13 FLOPs" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_method_without_answers_is_left_out_of_the_pool() -> None:
+    draws = {"surface": np.array([1.0, 2.0, 3.0]), "IsoFLOP": np.array([np.nan, np.nan, 5.0])}
+    assert list(answering(draws)) == ["surface"]
+    with pytest.raises(ValueError, match="widen the grid"):
+        answering({"IsoFLOP": np.array([np.nan])})
+
+
+def test_pool_takes_half_of_its_draws_from_each_method() -> None:
+    pooled = pool({"sure": np.full(10, 2.0), "unsure": np.linspace(3.0, 4.0, 500)})
+    assert np.mean(pooled == 2.0) == 0.5
 
 
 def test_vocabulary_grows_with_the_budget_unless_it_is_given() -> None:

@@ -108,7 +108,7 @@ def test_directory_of_another_sweep_is_refused(tiny_sweep: SweepConfig, tmp_path
 
 
 def test_budget_too_small_for_any_model_is_refused(tiny_sweep: SweepConfig, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no model suits a budget of 1e\\+06 FLOPs"):
+    with pytest.raises(ValueError, match="a budget of 1e.06 FLOPs has 0 sizes"):
         lay_out(replace(tiny_sweep, budgets=(1e6, 4e9)), tmp_path / "sweep")
 
 
@@ -123,8 +123,18 @@ def test_results_are_those_of_the_directories_whatever_the_ladder_says_now(
     assert read_results(tmp_path / "sweep").missing == len([r for runs in before for r in runs if "/C" in r[0]])
 
 
+def test_folder_without_a_sweep_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no sweep"):
+        read_results(tmp_path)
+
+
+def test_workers_are_at_least_one(tiny_sweep: SweepConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one worker, not 0"):
+        run_sweep(tiny_sweep, tmp_path / "sweep", silent, workers=0)
+
+
 def test_failed_worker_says_why(tiny_sweep: SweepConfig, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"ended with status 1: .*not.*prepare"):
+    with pytest.raises(RuntimeError, match="ended with status 1: .*nowhere"):
         run_sweep(replace(tiny_sweep, data=str(tmp_path / "nowhere")), tmp_path / "sweep", silent)
 
 
@@ -180,5 +190,7 @@ def test_orphaned_worker_stops_with_its_parent(tiny_tokens: Path, tmp_path: Path
     process.wait()
     time.sleep(3)
     before = [run.tokens_so_far() for run in runs]
+    assert any(before)
+    assert all(run.summary is None for run in runs)
     time.sleep(1)
     assert before == [run.tokens_so_far() for run in runs]

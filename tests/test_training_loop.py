@@ -213,6 +213,20 @@ def test_vocabulary_of_other_tokens_is_refused(tiny_config: Make, tmp_path: Path
         train(replace(config, shape=replace(config.shape, vocab=512)), tmp_path / "run")
 
 
+def test_gradient_that_overflows_never_reaches_the_weights(
+    tiny_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config()
+    run = Run(tmp_path / "run")
+    run.start(config)
+    trainer = Trainer.build(config, run)
+    before = trainer.model.embedding.detach().clone()
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(float("inf")))
+    with pytest.raises(FloatingPointError, match="norm inf"):
+        trainer.step()
+    assert torch.equal(before, trainer.model.embedding)
+
+
 def test_diverging_run_stops_with_advice(tiny_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "cross_entropy", lambda hidden, *_, **__: hidden.sum() * float("nan"))
     with pytest.raises(FloatingPointError, match=r"lower schedule\.peak"):
@@ -231,14 +245,12 @@ def test_metrics_cut_short_by_a_crash_are_read_up_to_the_last_whole_line(tiny_co
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a file-size limit")
 def test_full_disk_is_said_and_leaves_the_last_checkpoint_whole(tiny_config: Make, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk: both refuse the write in the system call."""
     config = tiny_config(keep=(1024,), schedule=Schedule(1024, 0.01))
     train(config, tmp_path / "run")
     code = """
-import errno, sys
-from pathlib import Path
-from isoflop.training import checkpoint
-def full(*_, **__): raise OSError(errno.ENOSPC, "No space left on device")
-checkpoint.save_file = full
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 from isoflop.cli import main
 main(["train", sys.argv[1], "--config", sys.argv[2]])
 """

@@ -67,6 +67,12 @@ def run(name: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except ModuleNotFoundError as error:
+        extra = {"torch": "train", "matplotlib": "report"}.get(error.name or "")
+        if extra is None:
+            raise
+        print(f"isoflop: this needs {error.name}: pip install 'isoflop[{extra}]'", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("isoflop: stopped; the same command goes on", file=sys.stderr)
         return INTERRUPTED

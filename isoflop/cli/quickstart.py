@@ -53,15 +53,18 @@ class Arguments:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop quickstart", description=DESCRIPTION)
-    request = Request(a.corpus, a.minutes, a.budget, a.vocab, a.context, a.seed)
+    corpus = a.corpus if a.corpus == "python" else str(Path(a.corpus).resolve())
+    request = Request(corpus, a.minutes, a.budget, a.vocab, a.context, a.seed)
     from isoflop.experiment.describe import describe
     from isoflop.progress import console
 
     if a.dry_run:
+        import tempfile
+
         from isoflop.experiment.settings import resolve
 
-        with console() as report:
-            print(describe(resolve(request, a.out, report)))
+        with console() as report, tempfile.TemporaryDirectory() as scratch:
+            print(describe(resolve(request, Path(scratch), report)))
         return
     from isoflop.experiment.procedure import run_experiment
 

@@ -47,6 +47,7 @@ class Arguments:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop sweep", description=DESCRIPTION)
+    from isoflop.planning.hyperparameters import first_batch_for
     from isoflop.sweeps.grid import SweepConfig, columns, run_flops
     from isoflop.tokens.dataset import TokenDataset
 
@@ -58,6 +59,7 @@ def main(arguments: list[str]) -> None:
         context=a.context,
         centre=a.centre,
         method=a.method,
+        first_batch=first_batch_for(a.context),
         seed=a.seed,
     )
     if a.dry_run:

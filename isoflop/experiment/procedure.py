@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,12 @@ from typing import Any
 from isoflop import config as configuration
 from isoflop.experiment.score import score
 from isoflop.experiment.settings import Experiment, Request, resolve
-from isoflop.files import write_json, write_text
+from isoflop.files import locked, write_json, write_text
 from isoflop.planning.hyperparameters import DECAY_FRACTION, batch_ramp, peak_learning_rate, warmup_tokens
 from isoflop.planning.plan import Plan, plan
+from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, silent
-from isoflop.sweeps.executor import processors, run_sweep
+from isoflop.sweeps.executor import run_sweep
 from isoflop.sweeps.fit import Fit, fit_results
 from isoflop.sweeps.grid import SweepConfig, cells
 from isoflop.sweeps.results import read_results
@@ -58,7 +61,19 @@ def run_experiment(request: Request, folder: Path, report: Report = silent) -> O
 
     Raises ValueError for a corpus or budget that cannot be used, Interrupted when stopped (the same call goes on).
     """
-    began = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock"):
+        if not (folder / "score.json").exists():
+            with timed(folder / "time.json"):
+                steps(request, folder, report)
+        resolve(request, folder, report)  # refuses a folder that was asked for differently
+        page = write_report(folder)
+    result = json.loads((folder / "score.json").read_text())
+    return Outcome(folder, result["verdict"], result, page)
+
+
+def steps(request: Request, folder: Path, report: Report) -> None:
+    """All steps up to the score."""
     experiment = resolve(request, folder, report)
     manifest = prepare(experiment.prepare, folder / "tokens", report)
     check_corpus(experiment.sweep, manifest)
@@ -67,12 +82,18 @@ def run_experiment(request: Request, folder: Path, report: Report = silent) -> O
     write_json(folder / "fit.json", fit.to_json())
     flagship = plan_flagship(experiment, fit, manifest, folder / "flagship")
     train_flagship(flagship, folder / "flagship", report)
-    result = score(folder / "flagship")
-    write_json(folder / "score.json", result)
     write_samples(folder / "flagship", experiment.request.corpus)
-    add_time(folder, time.monotonic() - began)
-    page = write_report(folder)
-    return Outcome(folder, result["verdict"], result, page)
+    write_json(folder / "score.json", score(folder / "flagship"))
+
+
+@contextmanager
+def timed(path: Path) -> Iterator[None]:
+    """Add the wall time spent inside to the seconds in a file, however it ends short of a kill."""
+    began, before = time.monotonic(), json.loads(path.read_text())["seconds"] if path.exists() else 0.0
+    try:
+        yield
+    finally:
+        write_json(path, {"seconds": round(before + time.monotonic() - began, 1)})
 
 
 def check_corpus(sweep: SweepConfig, manifest: Manifest) -> None:
@@ -133,10 +154,11 @@ def train_flagship(config: TrainConfig, folder: Path, report: Report) -> None:
     from isoflop.training.loop import train
     from isoflop.training.ranks import train_with
 
-    if device_for(config.device).type == "cuda" or len(processors()) == 1:
+    ranks = ranks_for(config.batch.first // config.shape.context)
+    if device_for(config.device).type == "cuda" or ranks == 1:
         train(config, folder, report)
     else:
-        train_with(processors(), folder, report)
+        train_with(processors()[:ranks], folder, report)
 
 
 def write_samples(folder: Path, corpus: str) -> None:
@@ -147,13 +169,6 @@ def write_samples(folder: Path, corpus: str) -> None:
 
     prompts = ["", "def ", "class "] if corpus == "python" else ["", "The ", "In the year "]
     write_json(folder / "samples.json", sample_texts(folder, prompts))
-
-
-def add_time(folder: Path, seconds: float) -> None:
-    """Add this session's wall time to the experiment's."""
-    path = folder / "time.json"
-    before = json.loads(path.read_text())["seconds"] if path.exists() else 0.0
-    write_json(path, {"seconds": before + seconds})
 
 
 def write_report(folder: Path) -> Path:

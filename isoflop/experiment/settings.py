@@ -18,9 +18,9 @@ from isoflop.experiment.budget import (
     sweep_seconds,
 )
 from isoflop.files import write_text
-from isoflop.planning.hyperparameters import context_for, vocabulary_for
+from isoflop.planning.hyperparameters import context_for, first_batch_for, vocabulary_for
+from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report
-from isoflop.sweeps.executor import processors
 from isoflop.sweeps.grid import SweepConfig, cells
 from isoflop.tokens.prepare import PrepareConfig
 from isoflop.training.speed import Speed
@@ -98,14 +98,19 @@ def largest(request: Request, speed: Speed) -> Experiment:
                 )
             return fitting
         fitting = candidate
-    raise refused if fitting is None else AssertionError("a budget always outgrows the time")
+    if fitting is None:
+        raise refused
+    return fitting
 
 
 def derive(request: Request, budget: float, speed: Speed) -> Experiment:
     """Everything that follows from a request and a flagship budget."""
     vocab, context = request.vocab or vocabulary_for(budget), request.context or context_for(budget)
-    budgets = sweep_budgets(budget, vocab, context, CENTRE, SweepConfig.first_batch)
-    sweep = SweepConfig(budgets, "../tokens", vocab, context=context, centre=CENTRE, seed=request.seed)
+    first = first_batch_for(context)
+    budgets = sweep_budgets(budget, vocab, context, CENTRE, first)
+    sweep = SweepConfig(
+        budgets, "../tokens", vocab, context=context, centre=CENTRE, first_batch=first, seed=request.seed
+    )
     tokens = max([cell.tokens for cell in cells(sweep)] + [1.5 * (budget / 6 * CENTRE) ** 0.5])
     prepare = PrepareConfig(
         corpus=request.corpus,
@@ -119,6 +124,6 @@ def derive(request: Request, budget: float, speed: Speed) -> Experiment:
         FIXED_SECONDS
         + (prepare.max_bytes or 0) / ENCODING_BYTES_PER_SECOND
         + sweep_seconds(sweep, speed, workers)
-        + flagship_seconds(budget, CENTRE, speed, workers)
+        + flagship_seconds(budget, CENTRE, speed, ranks_for(first // context))
     )
     return Experiment(request, budget, prepare, sweep, round(seconds, 1))

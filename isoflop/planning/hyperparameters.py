@@ -17,6 +17,11 @@ def peak_learning_rate(parameters: float) -> float:
     return PEAK_AT_1M * math.exp(-math.log(parameters / 1e6) / 3)
 
 
+def first_batch_for(context: int) -> int:
+    """Tokens in a run's first batches: 1,024, or as many more as make whole sequences."""
+    return context * math.ceil(1024 / context)
+
+
 def batch_ramp(tokens: float, first: int = 1024) -> tuple[int, tuple[int, ...]]:
     """First batch and the token counts at which it doubles, for runs of up to ``tokens`` tokens.
 
@@ -33,7 +38,10 @@ def batch_ramp(tokens: float, first: int = 1024) -> tuple[int, tuple[int, ...]]:
 
 
 def warmup_tokens(parameters: float, tokens: float) -> float:
-    """Linear warmup: one token per parameter, but at most a twentieth of the run."""
+    """Linear warmup: one token per parameter, but at most a twentieth of the run.
+
+    A column of a sweep shares one trunk and so one warmup, that of its shortest run.
+    """
     return min(parameters, tokens / 20)
 
 

@@ -97,9 +97,10 @@ def plan(
     size = max(float(np.median(pool(N_draws))), smallest(vocab, context=context).matmul)
     shape = shape_for(size, vocab, context=context)
     tokens = budget / (6 * shape.matmul)
-    losses = {"surface": surface.draw_losses(shape.matmul, tokens, seed)}
-    if isoflop is not None:
-        losses["IsoFLOP"] = finite(isoflop.draw_losses(budget, seed))
+    draws = {"surface": surface.draw_losses(shape.matmul, tokens, seed)}
+    if "IsoFLOP" in N_draws and isoflop is not None:
+        draws["IsoFLOP"] = isoflop.draw_losses(budget, seed)
+    losses = answering(draws)
     readings = tuple(reading(name, N_draws[name], losses[name], budget) for name in losses)
     pooled = pool(losses)
     low, high = np.quantile(pooled, [0.025, 0.975])
@@ -121,7 +122,7 @@ def optimum_draws(surface: SurfaceFit, isoflop: IsoFLOPAnalysis | None, budget: 
     draws = {"surface": surface.draw_optimum(budget)[0]}
     if isoflop is not None:
         draws["IsoFLOP"] = isoflop.draw_params(budget)
-    return {name: finite(values) for name, values in draws.items()}
+    return answering(draws)
 
 
 def reading(method: str, N: Draws, losses: Draws, budget: float) -> Reading:
@@ -139,9 +140,16 @@ def reading(method: str, N: Draws, losses: Draws, budget: float) -> Reading:
     )
 
 
-def finite(draws: Draws) -> Draws:
-    """The draws that have an answer."""
-    return draws[np.isfinite(draws)]
+def answering(draws: Mapping[str, Draws]) -> dict[str, Draws]:
+    """The methods whose draws have an answer at least half of the time, without those that have none.
+
+    Raises ValueError when no method does.
+    """
+    finite = {name: values[np.isfinite(values)] for name, values in draws.items()}
+    found = {name: values for name, values in finite.items() if 2 * len(values) >= len(draws[name]) > 0}
+    if not found:
+        raise ValueError("neither the surface nor the IsoFLOP minima have an optimum; widen the grid, or repeat runs")
+    return found
 
 
 def pool(draws: Mapping[str, Draws]) -> Draws:

@@ -8,6 +8,7 @@ finished cells are never repeated. Left out: Ray and Slurm, which would start th
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isoflop.processors import processors
 from isoflop.progress import Report
 from isoflop.sweeps.grid import Column, SweepConfig, run_flops
 from isoflop.sweeps.layout import laid_out, lay_out
@@ -54,7 +56,12 @@ class Pool:
             if (status := process.poll()) is None:
                 continue
             del self.running[processor]
-            if status not in (0, INTERRUPTED):
+            if status == INTERRUPTED:
+                raise Interrupted(f"the worker training {name} was stopped; the same command goes on where it was")
+            if status < 0:
+                cause = f"was ended by signal {-status} ({signal.Signals(-status).name}; out of memory?)"
+                raise RuntimeError(f"the worker training {name} {cause}; the same command goes on with what is left")
+            if status:
                 lines = (self.sweep / f"{name}.log").read_text(errors="replace").strip().splitlines()
                 last = lines[-1] if lines else "no message"
                 raise RuntimeError(
@@ -80,17 +87,14 @@ def worker_environment() -> dict[str, str]:
     return os.environ | single
 
 
-def processors() -> list[int]:
-    """The processors this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-
-
 def run_sweep(config: SweepConfig, sweep: Path, report: Report, workers: int | None = None) -> None:
     """Train every unfinished run of the sweep in directory ``sweep``.
 
-    Raises Interrupted after a Ctrl-C or SIGTERM, RuntimeError when a worker fails, ValueError when the directory holds
-    another sweep.
+    ``workers`` is at most, and by default, one per processor. Raises Interrupted after a Ctrl-C or SIGTERM,
+    RuntimeError when a worker fails, ValueError when the directory holds another sweep.
     """
+    if workers is not None and workers < 1:
+        raise ValueError(f"a sweep needs at least one worker, not {workers}")
     lay_out(config, sweep)
     pool = Pool(sweep, processors()[:workers])
     grid = laid_out(sweep)

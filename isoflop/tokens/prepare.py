@@ -11,7 +11,6 @@ Left out: near duplicates and quality rules, which are the corpus's business and
 here; and mixing sources, which is the order of training's.
 """
 
-import errno
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.corpus import CorpusError, Document, Reading, documents
-from isoflop.files import TEMPORARY, locked
+from isoflop.files import NO_SPACE, TEMPORARY, locked
 from isoflop.progress import Report, silent
 from isoflop.tokens.keys import derive_key
 from isoflop.tokens.manifest import FORMAT, MANIFEST, TOKENIZER, Manifest, Split
@@ -81,7 +80,7 @@ def prepare(config: PrepareConfig, out: Path, report: Report = silent) -> Manife
         try:
             return _prepare(config, out, report)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in NO_SPACE:
                 raise
             _clear(out)
             raise ValueError(

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 import xxhash
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from isoflop.files import TEMPORARY, write_folder
@@ -44,8 +45,8 @@ def save(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress
 
     def fill(path: Path) -> None:
         tensors = {name: p.detach().contiguous() for name, p in model.named_parameters()}
-        save_file(tensors, path / "model.safetensors")
-        save_file(optimizer_tensors(model, optimizer), path / "optimizer.safetensors")
+        (path / "model.safetensors").write_bytes(serialise(tensors))
+        (path / "optimizer.safetensors").write_bytes(serialise(optimizer_tensors(model, optimizer)))
         checksums = {file.name: checksum(file) for file in sorted(path.iterdir())}
         (path / MARKER).write_text(json.dumps(asdict(progress) | {"files": checksums}, indent=1))
 
@@ -100,7 +101,10 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None =
     """
     marker = read_marker(path)
     if marker is None:
-        raise ValueError(f"{path} holds no complete checkpoint; name a folder under a run's checkpoints/")
+        raise ValueError(
+            f"{path} holds no complete checkpoint; remove {path.parent.parent} to train that run again, "
+            f"or restore the folder"
+        )
     tensors = load_file(path / "model.safetensors")
     parameters = dict(model.named_parameters())
     if error := mismatch({n: p.shape for n, p in parameters.items()}, {n: t.shape for n, t in tensors.items()}):
@@ -111,8 +115,7 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None =
     if optimizer is not None:
         for key, value in load_file(path / "optimizer.safetensors").items():
             name, field = key.rsplit("/", 1)
-            target = value if field == "step" else value.to(parameters[name].device)
-            optimizer.state[parameters[name]][field] = target
+            optimizer.state[parameters[name]][field] = value.to(parameters[name].device)
     return Progress(marker["tokens"], marker["step"], marker["seconds"])
 
 

@@ -12,14 +12,15 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from isoflop.files import locked
 from isoflop.model.llama import Llama
 from isoflop.progress import Report, silent
 from isoflop.tokens.dataset import TokenDataset
@@ -37,6 +38,8 @@ from isoflop.training.run import Metrics, Run
 from isoflop.training.schedule import agree
 from isoflop.training.validation import Validation
 
+ALONE = Ranks()
+
 
 @dataclass
 class Trainer:
@@ -50,10 +53,10 @@ class Trainer:
     validation: Validation
     device: torch.device
     progress: Progress
-    ranks: Ranks = field(default_factory=Ranks)
+    ranks: Ranks
 
     @classmethod
-    def build(cls, config: TrainConfig, run: Run) -> Trainer:
+    def build(cls, config: TrainConfig, run: Run, ranks: Ranks = ALONE) -> Trainer:
         """Build everything from the config, then take up the run where its files say it stands."""
         device = device_for(config.device)
         dataset = TokenDataset.open(run.path / config.data)
@@ -68,7 +71,7 @@ class Trainer:
         optimizer = build_optimizer(model, config.optimizer)
         loader = Loader(dataset, "train", config.shape.context, config.seed)
         validation = Validation.build(dataset, config)
-        trainer = cls(config, run, model, optimizer, loader, validation, device, Progress(0, 0, 0.0), Ranks.join())
+        trainer = cls(config, run, model, optimizer, loader, validation, device, Progress(0, 0, 0.0), ranks)
         trainer.resume()
         return trainer
 
@@ -93,25 +96,25 @@ class Trainer:
             piece.backward()  # type: ignore[no-untyped-call]
             loss += piece.detach()
         self.ranks.add(*gradients(self.model), loss, wishes)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip))
+        if not (math.isfinite(float(loss)) and math.isfinite(norm)):
+            raise FloatingPointError(
+                f"the loss became {float(loss)} and its gradient's norm {norm} at {consumed:,} tokens (learning rate "
+                f"{rate:.2g}); lower schedule.peak or lengthen schedule.warmup_tokens"
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        value, seconds = float(loss), time.perf_counter() - started
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"the loss became {value} at {consumed:,} tokens (learning rate {rate:.2g}); "
-                f"lower schedule.peak or lengthen schedule.warmup_tokens"
-            )
+        seconds = time.perf_counter() - started
         self.progress = Progress(consumed + size, self.progress.step + 1, self.progress.seconds + seconds)
         line = {
             "tokens": self.progress.tokens,
             "step": self.progress.step,
-            "loss": value,
+            "loss": float(loss),
             "learning_rate": rate,
             "batch_tokens": size,
-            "gradient_norm": float(norm),
+            "gradient_norm": norm,
             "seconds": round(self.progress.seconds, 4),
         }
         return line, bool(wishes)
@@ -157,14 +160,16 @@ def train(config: TrainConfig, path: Path, report: Report = silent) -> dict[str,
     run.start(config)
     if (done := run.summary) is not None:
         return done
-    trainer = Trainer.build(config, run)
-    with interruptible() as stopped, held_metrics(run, trainer.ranks) as metrics:
-        loop(trainer, metrics, stopped, report)
-        result = trainer.validation.measure(trainer.model, trainer.ranks)
-    summary = summarise(trainer, result)
-    trainer.save()
-    if trainer.ranks.leads:
-        run.finish(summary)
+    ranks = Ranks.join(device_for(config.device))
+    with locked(path / ".lock") if ranks.leads else nullcontext():
+        trainer = Trainer.build(config, run, ranks)
+        with interruptible() as stopped, held_metrics(run, ranks) as metrics:
+            loop(trainer, metrics, stopped, report)
+            result = trainer.validation.measure(trainer.model, ranks)
+        summary = summarise(trainer, result)
+        trainer.save()
+        if ranks.leads:
+            run.finish(summary)
     return summary
 
 

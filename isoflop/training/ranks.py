@@ -25,6 +25,8 @@ from isoflop.progress import Report
 from isoflop.training.interrupt import INTERRUPTED, Interrupted, interruptible
 from isoflop.training.run import Run
 
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -34,13 +36,13 @@ class Ranks:
     count: int = 1
 
     @classmethod
-    def join(cls) -> Ranks:
+    def join(cls, device: torch.device) -> Ranks:
         """Join the group that the environment speaks of (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), if any."""
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
             return cls()
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(dist.get_rank(), count)
 
     @property
@@ -106,7 +108,7 @@ def start(path: Path, rank: int, processors: list[int], port: int, output: int) 
     group = {"RANK": rank, "WORLD_SIZE": len(processors), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), "1")
     environment = (
-        os.environ | single | {"GLOO_SOCKET_IFNAME": "lo"} | {name: str(value) for name, value in group.items()}
+        os.environ | single | {"GLOO_SOCKET_IFNAME": LOOPBACK} | {name: str(value) for name, value in group.items()}
     )
     command = [sys.executable, "-m", "isoflop.training.rank", str(path)]
     process = subprocess.Popen(
