@@ -93,7 +93,7 @@ def rewound(done: Path, folder: Path, stage: str) -> Path:
         "training": ["flagship/summary.json", "flagship/samples.json"],
         "planned": ["flagship/config.toml", "flagship/metrics.jsonl"],
         "swept": ["flagship"],
-        "partial": [f"sweep/{column}" for column in sorted(p.name for p in done.glob("sweep/*-*"))[:4]],
+        "partial": [str(p.relative_to(done)) for p in sorted(done.glob("sweep/*-*/*/summary.json"))[:9]],
         "asked": ["sweep"],
     }
     for each, paths in later.items():
