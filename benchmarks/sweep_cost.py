@@ -64,9 +64,10 @@ def main() -> None:
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budgets", type=float, nargs="+", default=[3e11, 6e11, 1.2e12, 2.4e12])
+    parser.add_argument("--context", type=int, default=128)
     a = parser.parse_args()
     vocab = TokenDataset.open(a.tokens).tokenizer.vocab_size
-    base = SweepConfig(tuple(sorted(a.budgets)), str(a.tokens.resolve()), vocab)
+    base = SweepConfig(tuple(sorted(a.budgets)), str(a.tokens.resolve()), vocab, context=a.context)
     results, walls, flops = {}, {}, {}
     for method in METHODS:
         config = replace(base, method=method)
