@@ -43,9 +43,14 @@ def test_json_of_another_form_is_refused():
         Law.from_json({"kind": "power-law", "coefficient": 1.0, "exponent": "2"})
 
 
-def test_a_law_has_finite_parameters():
-    with pytest.raises(ValueError, match="beta is nan"):
-        Chinchilla(1.0, 1.0, 0.3, 1.0, math.nan)
+def test_a_law_has_finite_parameters_or_blanks():
+    with pytest.raises(ValueError, match="beta is inf"):
+        Chinchilla(1.0, 1.0, 0.3, 1.0, math.inf)
+    form = Chinchilla(E=1.7)
+    assert form.blanks() == ("A", "alpha", "B", "beta")
+    assert str(form) == "L = 1.7 + A/N^α + B/D^β"
+    with pytest.raises(ValueError, match="no value for A, alpha, B, beta"):
+        form.to_json()
 
 
 @given(A=st.floats(1, 1e4), alpha=positive, B=st.floats(1, 1e4), beta=positive, C=st.floats(1e12, 1e27))
@@ -61,7 +66,7 @@ def test_the_optimum_spends_the_budget_and_no_neighbour_is_better(A, alpha, B, b
 
 
 def test_the_optimum_needs_a_budget_and_both_terms():
-    with pytest.raises(ValueError, match="the budget C is -1"):
+    with pytest.raises(ValueError, match="budget C must be positive and finite, not -1"):
         BESIROGLU_2024.optimal(-1.0)
     with pytest.raises(ValueError, match="no compute-optimal point"):
         Chinchilla(1.7, 0.0, 0.3, 400.0, 0.3).optimal(1e20)

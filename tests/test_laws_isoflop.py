@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from isoflop.laws import BESIROGLU_2024, SaturatingPowerLaw, analyse
-from isoflop.laws.power import fit_power, fit_saturating
+from isoflop.laws.fitting.power import fit_power, fit_saturating
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 BUDGETS = np.geomspace(1e16, 1e18, 5)

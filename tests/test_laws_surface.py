@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from isoflop.laws import BESIROGLU_2024, HOFFMANN_2022, Chinchilla, fit_surface
-from isoflop.laws.huber import objective
+from isoflop.laws.fitting.huber import objective
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SURFACES = [

@@ -1,21 +1,26 @@
-"""Scaling laws: forms, published constants, surface fits and IsoFLOP analysis. numpy only; never torch."""
+"""Scaling laws: forms, published constants, surface fits and IsoFLOP analysis. numpy and scipy; never torch."""
 
-from .forms import Allocation, Chinchilla, Law, PowerLaw, SaturatingPowerLaw
-from .isoflop import IsoFLOPAnalysis, analyse
-from .parabola import Curve
-from .prediction import Prediction
-from .published import BESIROGLU_2024, HOFFMANN_2022, LLAMA3_TOKENS
-from .surface import OptimalPrediction, SurfaceFit, fit_surface
+from .fitting.isoflop import IsoFLOPAnalysis, analyse
+from .fitting.parabola import Curve
+from .fitting.prediction import Prediction
+from .fitting.surface import OptimalPrediction, SurfaceFit, fit_surface
+from .forms.chinchilla import BESIROGLU_2024, HOFFMANN_2022, Chinchilla
+from .forms.law import Law
+from .forms.power import LLAMA3_TOKENS, PowerLaw, SaturatingPowerLaw
+from .forms.surface import Allocation, LossSurface
+from .library import LIBRARY
 
 __all__ = [
     "BESIROGLU_2024",
     "HOFFMANN_2022",
+    "LIBRARY",
     "LLAMA3_TOKENS",
     "Allocation",
     "Chinchilla",
     "Curve",
     "IsoFLOPAnalysis",
     "Law",
+    "LossSurface",
     "OptimalPrediction",
     "PowerLaw",
     "Prediction",

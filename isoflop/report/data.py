@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop import config as configuration
-from isoflop.laws.parabola import Curve, fit_curve
+from isoflop.laws.fitting.parabola import Curve, fit_curve
 from isoflop.sweeps.fit import Fit, fit_results
 from isoflop.sweeps.grid import SweepConfig
 from isoflop.sweeps.results import Results, read_results

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isoflop.laws.parabola import Curve
+from isoflop.laws.fitting.parabola import Curve
 from isoflop.planning.shape import human
 from isoflop.report.data import Array, Dossier
 from isoflop.report.scales import scientific, spread

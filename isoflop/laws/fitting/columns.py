@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .forms import Array
+from ..forms.law import Array
 
 
 def positive_columns(**columns: ArrayLike) -> tuple[Array, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .forms import Array
+from ..forms.law import Array
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from .forms import Array
+from ..forms.law import Array
 
 OK = "ok"
 NO_MINIMUM = "no minimum"

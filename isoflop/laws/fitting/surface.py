@@ -1,6 +1,6 @@
 """Fit Chinchilla's surface L(N, D) = E + A/N^α + B/D^β to runs, with error bars meant for extrapolation.
 
-The point fit is the global optimum of a robust objective (:mod:`isoflop.laws.huber`). Error bars come from
+The point fit is the global optimum of a robust objective (:mod:`isoflop.laws.fitting.huber`). Error bars come from
 bootstrap replicates, each refitted from the optimum and, where it prefers another basin, from there. Which
 bootstrap depends on the number of runs:
 
@@ -26,8 +26,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..forms.chinchilla import Chinchilla, compute_optimal
+from ..forms.law import Array, Mask
 from .columns import positive_columns
-from .forms import Array, Chinchilla, Mask, compute_optimal
 from .huber import EXPONENTS, descend, gradients, grid_starts, objective, terms
 from .prediction import Prediction, check_replicates, noise_factors, percentile_interval, prediction
 

@@ -18,7 +18,7 @@ from itertools import combinations
 
 import numpy as np
 
-from .forms import Array
+from ..forms.law import Array
 
 EXPONENTS = (0.005, 5.0)  # the searched range; an exponent that ends at its edge is not identified
 _EXPONENT = np.array([2, 4])  # their places in θ

@@ -25,8 +25,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..forms.law import Array
+from ..forms.power import PowerLaw, SaturatingPowerLaw
 from .columns import positive_columns
-from .forms import Array, PowerLaw, SaturatingPowerLaw
 from .parabola import REMEDIES, Curve, fit_curve, fitted_losses, free_residuals, minima
 from .power import fit_power, fit_saturating, power_at, saturating_at
 from .prediction import Prediction, check_replicates, noise_factors, percentile_interval, prediction

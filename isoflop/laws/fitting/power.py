@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .forms import Array, Mask
+from ..forms.law import Array, Mask
 
 FALL = (0.01, 2.0)  # the searched exponents of L = floor + (scale/C)^exponent
 

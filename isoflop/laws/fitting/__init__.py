@@ -1,0 +1,1 @@
+"""From runs to laws: reading, robust global fits, uncertainty, IsoFLOP minima, validation, and what to run next."""

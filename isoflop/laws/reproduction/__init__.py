@@ -1,0 +1,1 @@
+"""Published numbers recomputed from published data: one file a paper, each a function from a folder to checks."""
