@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.laws import IsoFLOPAnalysis, SurfaceFit
+from isoflop.laws import Chinchilla, Fit, IsoFLOPAnalysis
 from isoflop.planning.ladder import shape_for, shape_of, smallest, widths
 from isoflop.planning.shape import Convention, Shape, human
 
@@ -81,7 +81,7 @@ class Plan:
 
 def plan(
     budget: float,
-    surfaces: Mapping[Convention, SurfaceFit],
+    surfaces: Mapping[Convention, Fit[Chinchilla]],
     isoflop: IsoFLOPAnalysis | None,
     vocab: int,
     context: int = 256,
@@ -97,7 +97,7 @@ def plan(
     size = max(float(np.median(pool(N_draws))), smallest(vocab, context=context).matmul)
     shape = shape_for(size, vocab, context=context)
     tokens = budget / (6 * shape.matmul)
-    draws = {"surface": surface.draw_losses(shape.matmul, tokens, seed)}
+    draws = {"surface": surface.draw_losses(shape.matmul, tokens, seed=seed)}
     if "IsoFLOP" in N_draws and isoflop is not None:
         draws["IsoFLOP"] = isoflop.draw_losses(budget, seed)
     losses = answering(draws)
@@ -117,7 +117,7 @@ def plan(
     )
 
 
-def optimum_draws(surface: SurfaceFit, isoflop: IsoFLOPAnalysis | None, budget: float) -> dict[str, Draws]:
+def optimum_draws(surface: Fit[Chinchilla], isoflop: IsoFLOPAnalysis | None, budget: float) -> dict[str, Draws]:
     """Each method's draws of N* at a budget."""
     draws = {"surface": surface.draw_optimum(budget)[0]}
     if isoflop is not None:
@@ -159,7 +159,7 @@ def pool(draws: Mapping[str, Draws]) -> Draws:
 
 
 def best_on_ladder(
-    budget: float, fit: SurfaceFit, convention: Convention, vocab: int, context: int
+    budget: float, fit: Fit[Chinchilla], convention: Convention, vocab: int, context: int
 ) -> dict[str, float]:
     """The ladder's best model for a budget under a surface in one convention of N; the cost is always true 6·N·D."""
     members = [shape_of(width, layers, vocab, context=context) for width in widths() for layers in range(2, 129)]
@@ -171,7 +171,7 @@ def best_on_ladder(
     return {"N_matmul": float(members[best].matmul), "tokens": float(D[best]), "loss": float(losses[best])}
 
 
-def hinges_on(surface: SurfaceFit, conventions: Mapping[Convention, Mapping[str, float]]) -> str:
+def hinges_on(surface: Fit[Chinchilla], conventions: Mapping[Convention, Mapping[str, float]]) -> str:
     """A sentence: does the plan hinge on whether the head's parameters are counted in N?"""
     ours, theirs = conventions["matmul"], conventions["body"]
     ratio = theirs["N_matmul"] / ours["N_matmul"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from isoflop.laws import IsoFLOPAnalysis, SurfaceFit, analyse, fit_surface
+from isoflop import laws
 from isoflop.planning.shape import Convention
 from isoflop.sweeps.results import Results
 
@@ -22,8 +22,8 @@ CONVENTIONS: tuple[Convention, ...] = ("matmul", "body")
 class Fit:
     """The laws of one sweep. ``isoflop`` is None, and ``statuses`` says why, when minima cannot give a law."""
 
-    surfaces: dict[Convention, SurfaceFit]
-    isoflop: IsoFLOPAnalysis | None
+    surfaces: dict[Convention, laws.Fit[laws.Chinchilla]]
+    isoflop: laws.IsoFLOPAnalysis | None
     statuses: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class Fit:
         return {"surfaces": surfaces, "isoflop": isoflop_json(self.isoflop), "statuses": list(self.statuses)}
 
 
-def isoflop_json(analysis: IsoFLOPAnalysis | None) -> dict[str, Any] | None:
+def isoflop_json(analysis: laws.IsoFLOPAnalysis | None) -> dict[str, Any] | None:
     """The minima and their laws as plain values."""
     if analysis is None:
         return None
@@ -45,20 +45,22 @@ def isoflop_json(analysis: IsoFLOPAnalysis | None) -> dict[str, Any] | None:
         | {"intervals_95": dict(c.intervals or {})}
         for c in analysis.curves
     ]
-    laws = {"tokens": analysis.tokens, "params": analysis.params, "loss": analysis.loss}
-    return {"curves": curves} | {name: law.to_json() for name, law in laws.items()}
+    found = {"tokens": analysis.tokens, "params": analysis.params, "loss": analysis.loss}
+    return {"curves": curves} | {name: law.to_json() for name, law in found.items()}
 
 
 def fit_results(results: Results, *, replicates: int = 1000, seed: int = 0) -> Fit:
     """Fit both kinds of law to the finished cells. Raises ValueError when there are too few for a surface."""
     surfaces = {
-        name: fit_surface(results.parameters(name), results.tokens, results.loss, replicates=replicates, seed=seed)
+        name: laws.fit(
+            {"N": results.parameters(name), "D": results.tokens, "loss": results.loss}, replicates=replicates, seed=seed
+        )
         for name in CONVENTIONS
     }
     statuses = [f"surface ({name}): {status}" for name, fit in surfaces.items() for status in fit.statuses]
     try:
         N = results.parameters("matmul")
-        isoflop = analyse(results.budgets, N, results.tokens, results.loss, replicates=replicates, seed=seed)
+        isoflop = laws.analyse(results.budgets, N, results.tokens, results.loss, replicates=replicates, seed=seed)
         statuses += [f"IsoFLOP: {status}" for status in isoflop.statuses]
     except ValueError as error:
         isoflop = None

@@ -29,11 +29,12 @@ from ..forms.law import Array
 from ..forms.power import PowerLaw, SaturatingPowerLaw
 from .columns import positive_columns
 from .parabola import REMEDIES, Curve, fit_curve, fitted_losses, free_residuals, minima
-from .power import fit_power, fit_saturating, power_at, saturating_at
+from .power import fit_above, fit_power, fit_saturating, power_at, saturating_at
 from .prediction import Prediction, check_replicates, noise_factors, percentile_interval, prediction
 
 SAME_BUDGET = 0.01  # budgets within this of each other, relatively, are one
 FLOOR_BUDGETS = 4  # the floor of L*(C) is a third parameter: it takes this many minima
+UNKNOWN_FLOOR = (0.0, 0.9)  # where it may lie otherwise, as shares of the lowest minimum
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +127,10 @@ def analyse(
     batch = _resample(usable, noise, freedom, replicates, rng)
     measured = np.array([[[curve.D_star, curve.N_star, curve.loss_star] for curve in usable]])
     budgets = np.array([curve.budget for curve in usable])
-    laws = _fit_laws(budgets, measured, len(usable))
+    laws = _fit_laws(budgets, measured, len(usable), np.array([np.mean(UNKNOWN_FLOOR)]))
     spreads = _spreads(budgets, measured[0], batch, laws, freedom)
-    draws = _fit_laws(budgets, _scattered(batch, spreads, rng), len(usable))
+    heights = rng.uniform(*UNKNOWN_FLOOR, len(batch))
+    draws = _fit_laws(budgets, _scattered(batch, spreads, rng), len(usable), heights)
     run_sd = float(np.sqrt(np.mean(noise**2))) if freedom else float("nan")
     return IsoFLOPAnalysis(
         curves=tuple(_with_intervals(curves, usable, batch if freedom else batch[:0])),
@@ -174,11 +176,17 @@ def _resample(curves: Sequence[Curve], noise: Array, freedom: int, replicates: i
     return np.stack(copies, axis=1)
 
 
-def _fit_laws(budgets: Array, batch: Array, usable: int) -> tuple[Array, Array, Array]:
-    """Fit D*(C), N*(C) and L*(C) to each set of minima; with few budgets L*(C) has no floor."""
+def _fit_laws(budgets: Array, batch: Array, usable: int, heights: Array) -> tuple[Array, Array, Array]:
+    """Fit D*(C), N*(C) and L*(C) to each set of minima.
+
+    Few budgets cannot tell the floor of L*(C): it is then taken at ``heights`` (batch,), shares of the lowest minimum.
+    """
     use = np.isfinite(batch[..., 0])
     D, N, loss = np.moveaxis(batch, -1, 0)
-    law = fit_saturating(budgets, loss, use, floor=usable >= FLOOR_BUDGETS)
+    if usable >= FLOOR_BUDGETS:
+        law = fit_saturating(budgets, loss, use)
+    else:
+        law = fit_above(budgets, loss, use, heights * np.where(use, loss, np.inf).min(axis=1))
     return fit_power(budgets, D, use), fit_power(budgets, N, use), law
 
 
@@ -256,7 +264,10 @@ def _statuses(
     if len(usable) == 2:
         said.append("two budgets: a power law passes through any two, so its own misfit cannot be seen")
     if len(usable) < FLOOR_BUDGETS:
-        said.append(f"L*(C) has no floor: {len(usable)} budgets cannot tell one, {FLOOR_BUDGETS} can")
+        said.append(
+            f"the floor of L*(C) is a guess: {len(usable)} budgets cannot tell it, {FLOOR_BUDGETS} can; the intervals "
+            f"hold every floor up to {UNKNOWN_FLOOR[1]:.0%} of the lowest minimum"
+        )
     elif loss[0] == 0:
         said.append("the floor of L*(C) is not identified: zero fits best; add larger budgets")
     if not freedom:

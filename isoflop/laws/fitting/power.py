@@ -38,12 +38,24 @@ def saturating_at(laws: Array, x: float | Array) -> Array:
     return np.asarray(laws[..., 0] + (laws[..., 1] / x) ** laws[..., 2])
 
 
-def fit_saturating(x: Array, y: Array, use: Mask, *, floor: bool = True) -> Array:
+def fit_above(x: Array, y: Array, use: Mask, floors: Array) -> Array:
+    """Fit y = floor + (scale/x)^exponent with the floors given, (batch,): floor, scale, exponent, (batch, 3).
+
+    Ordinary least squares of log(y − floor) on log x; floors must lie below every y that counts.
+    """
+    above = np.where(use, y - floors[:, None], 1.0)
+    coefficient, slope = fit_power(x, above, use).T
+    exponent = np.clip(-slope, *FALL)
+    centre = np.log(x).mean()  # a clipped exponent turns about the middle of the data
+    log_scale = centre + (np.log(coefficient) + slope * centre) / exponent
+    return np.stack([floors, np.exp(np.clip(log_scale, -600, 600)), exponent], axis=1)
+
+
+def fit_saturating(x: Array, y: Array, use: Mask) -> Array:
     """Fit y = floor + (scale/x)^exponent, floor ≥ 0, by relative least squares; those three, (batch, 3).
 
     For a given exponent the rest is linear, so only the exponent is searched: a grid, then narrower grids
-    about each member's best. Without ``floor`` it is held at zero. A member needs three points, two without
-    a floor.
+    about each member's best. A member needs three points.
     """
     centre = np.exp(np.log(x).mean())
     logs = np.log(x / centre)
@@ -52,7 +64,7 @@ def fit_saturating(x: Array, y: Array, use: Mask, *, floor: bool = True) -> Arra
     exponents = np.broadcast_to(np.geomspace(*FALL, 48), (len(y), 48))
     ratio = (FALL[1] / FALL[0]) ** (1 / 47)
     while True:
-        height, bottom, fall = _linear_part(logs, y, weights, exponents, floor)
+        height, bottom, fall = _linear_part(logs, y, weights, exponents)
         best = np.argmin(height, axis=1)[:, None]
         exponent = np.take_along_axis(exponents, best, axis=1)
         if ratio - 1 < 1e-9:
@@ -61,20 +73,20 @@ def fit_saturating(x: Array, y: Array, use: Mask, *, floor: bool = True) -> Arra
         ratio **= 0.25
     bottom, fall = (np.take_along_axis(part, best, axis=1) for part in (bottom, fall))
     laws = np.concatenate([bottom, centre * fall ** (1 / exponent), exponent], axis=1)
-    laws[use.sum(axis=1) < (3 if floor else 2)] = np.nan
+    laws[use.sum(axis=1) < 3] = np.nan
     return laws
 
 
-def _linear_part(logs: Array, y: Array, weights: Array, exponents: Array, floor: bool) -> tuple[Array, Array, Array]:
+def _linear_part(logs: Array, y: Array, weights: Array, exponents: Array) -> tuple[Array, Array, Array]:
     """Fit y ≈ bottom + fall·x^−exponent, both ≥ 0, for each member and exponent; also the squared error."""
     shape = np.exp(-exponents[:, :, None] * logs)
     w, wy = weights[:, None, :], (weights * y)[:, None, :]
     s1, sx, sxx = w.sum(axis=2), (w * shape).sum(axis=2), (w * shape * shape).sum(axis=2)
     sy, sxy = wy.sum(axis=2), (wy * shape).sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        fall = np.where(floor, (s1 * sxy - sx * sy) / (s1 * sxx - sx**2), sxy / sxx)
+        fall = (s1 * sxy - sx * sy) / (s1 * sxx - sx**2)
         fall = np.where(np.isfinite(fall), np.maximum(fall, 0.0), 0.0)
-        bottom = (sy - fall * sx) / s1 if floor else np.zeros_like(fall)
+        bottom = (sy - fall * sx) / s1
         pinned = bottom < 0
         fall = np.where(pinned, sxy / sxx, fall)
     bottom = np.where(pinned, 0.0, bottom)

@@ -19,13 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Index = NDArray[np.intp]
 Values = Any
 """A float for numbers, an array for arrays: what a law gives back has the shape of what it was asked."""
 
 BLANK = math.nan
 """The value of a parameter that is yet to be fitted."""
 
-GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "kappa": "κ", "lambda_": "λ"}
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "epsilon": "ε", "omega": "ω"}
 
 
 class Law:
@@ -67,7 +68,7 @@ class Law:
 
     def __str__(self) -> str:
         values = self.parameters()
-        shown = {k: GREEK.get(k, k) if math.isnan(v) else f"{v:.6g}" for k, v in values.items()}
+        shown = {name: letter(name) if math.isnan(value) else f"{value:.6g}" for name, value in values.items()}
         return self.formula.format(**shown).replace("+ -", "- ")
 
     def __repr__(self) -> str:
@@ -108,6 +109,12 @@ class Law:
             if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
                 raise ValueError(f"{cls.kind} law: {name} is {number!r}; it must be a finite number")
         return cls(**{name: data[name] for name in wanted})
+
+
+def letter(name: str) -> str:
+    """Write a parameter's name as papers do: alpha_N is αN."""
+    stem, _, index = name.partition("_")
+    return GREEK[stem] + index if stem in GREEK else name
 
 
 def positive(name: str, values: ArrayLike) -> Array:

@@ -1,0 +1,130 @@
+"""Minimise Σ w·Huber_δ(log L − z) from a batch of starts at once: damped Newton, first robust, then exact.
+
+Iteratively reweighted least squares is safe far from the minimum and slow near it, where most residuals of a
+Huber loss with a small δ pull with constant force; exact second derivatives converge quadratically there. So a
+search begins with the first and goes on with the second. A bootstrap replicate of 240 runs takes about a dozen
+steps; blocks of the batch are small enough that their arrays stay in a core's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from ..forms.law import Array, Mask
+from .terms import huber
+
+EXPONENTS = (0.005, 5.0)  # the searched range; an exponent that ends at its edge is not identified
+SAFE_STEPS = 6
+MOST_STEPS = 200
+BLOCK_ELEMENTS = 12_000  # batch × runs of one block
+
+
+class Model(Protocol):
+    """A form bound to runs, as the search sees it."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The entries of θ."""
+        ...
+
+    @property
+    def exponents(self) -> tuple[int, ...]:
+        """The places in θ that are confined to :data:`EXPONENTS`."""
+        ...
+
+    @property
+    def runs(self) -> int:
+        """How many runs the form is bound to."""
+        ...
+
+    def log_loss(self, theta: Array) -> Array:
+        """log L, (batch, runs)."""
+        ...
+
+    def gradient(self, theta: Array) -> Array:
+        """∇ log L, (batch, runs, entries)."""
+        ...
+
+    def expand(self, theta: Array, z: Array, weights: Array, delta: float, exact: bool) -> tuple[Array, Array]:
+        """Slope and curvature of the objective."""
+        ...
+
+    def starts(self, z: Array, weights: Array, delta: float, held: Mapping[int, float], count: int) -> Array:
+        """Where to begin, best first."""
+        ...
+
+
+def objective(model: Model, theta: Array, z: Array, weights: Array, delta: float) -> Array:
+    """Return Σ w·Huber of the log residuals for each of the batch."""
+    return np.asarray((weights * huber(model.log_loss(theta) - z, delta)).sum(axis=-1))
+
+
+def descend(
+    model: Model,
+    theta: Array,
+    z: Array,
+    weights: Array,
+    delta: float,
+    *,
+    held: Mask | None = None,
+    tolerance: float = 1e-13,
+) -> tuple[Array, Array]:
+    """Minimise the objective from each θ (batch, entries); return the minima and their objectives.
+
+    ``z`` and ``weights`` have shape (runs,) or (batch, runs); ``held`` marks entries of θ that stay. A search ends
+    when a step promises less than ``tolerance`` of its objective.
+    """
+    batch = len(theta)
+    z, weights = np.broadcast_to(z, (batch, model.runs)), np.broadcast_to(weights, (batch, model.runs))
+    held = np.zeros(len(model.names), bool) if held is None else held
+    size = max(1, BLOCK_ELEMENTS // model.runs)
+    blocks = [slice(i, i + size) for i in range(0, batch, size)]
+    found = [_search(model, theta[b], z[b], weights[b], delta, held, tolerance) for b in blocks]
+    return np.concatenate([minima for minima, _ in found]), np.concatenate([heights for _, heights in found])
+
+
+def _search(
+    model: Model, theta: Array, z: Array, weights: Array, delta: float, held: Mask, tolerance: float
+) -> tuple[Array, Array]:
+    theta = theta.copy()
+    height = objective(model, theta, z, weights, delta)
+    batch = len(theta)
+    damping, idle, live = np.full(batch, 1e-2), np.zeros(batch, int), np.arange(batch)
+    exponents, diagonal = list(model.exponents), np.arange(theta.shape[1])
+    for iteration in range(MOST_STEPS):
+        exact = iteration >= SAFE_STEPS
+        here, zs, ws = (theta, z, weights) if live.size == batch else (theta[live], z[live], weights[live])
+        slope, curvature = model.expand(here, zs, ws, delta, exact)
+        scale = np.abs(curvature[:, diagonal, diagonal])
+        scale += 1e-12 * scale.max(axis=-1, keepdims=True) + 1e-300
+        curvature[:, diagonal, diagonal] += damping[live, None] * scale
+        _hold(slope, curvature, held)
+        step = np.clip(np.linalg.solve(curvature, slope[..., None])[..., 0], -1.0, 1.0)
+        trial = here - step
+        trial[:, exponents] = np.where(held[exponents], here[:, exponents], np.clip(trial[:, exponents], *EXPONENTS))
+        reached = objective(model, trial, zs, ws, delta)
+        lower = reached < height[live]
+        promise = np.abs((slope * (here - trial)).sum(axis=-1))
+        small = (promise <= tolerance * (height[live] + 1e-18)) | (
+            np.abs(height[live] - reached) <= tolerance * (height[live] + 1e-18)
+        )
+        theta[live[lower]], height[live[lower]] = trial[lower], reached[lower]
+        damping[live] = np.clip(np.where(lower, damping[live] / 4, damping[live] * 4), 1e-14, 1e12)
+        idle[live] = np.where(small, idle[live] + 1, 0)
+        if exact:
+            live = live[idle[live] < 2]
+        if not live.size:
+            break
+    return theta, height
+
+
+def _hold(slope: Array, curvature: Array, held: Mask) -> None:
+    """Make a step leave the held entries where they are."""
+    if held.any():
+        slope[:, held] = 0.0
+        curvature[:, held, :] = 0.0
+        curvature[:, :, held] = 0.0
+        curvature[:, held, held] = 1.0

@@ -1,0 +1,133 @@
+"""Profile likelihood: how far one parameter can be moved before no choice of the others makes up for it.
+
+Where a direction is flat a bootstrap's percentiles depend on where its replicates happened to stop; a profile shows the
+flatness itself, and its interval may honestly have no end. The parameter is held at every value of a grid, the others
+refitted (a batch), and the rise of the objective is turned into a statistic that is χ² with one degree of freedom when
+the form holds (F, as the noise is estimated):
+
+    2κ·(Q(held) − Q(best)),  κ = E[ψ′] / E[ψ²]
+
+with ψ the slope of Huber's function (Heritier & Ronchetti 1994, "Robust bounded-influence tests in general parametric
+models"). E[ψ′] is taken for normal noise of the fit's robust standard deviation, E[ψ²] from the residuals. A profile of
+Chinchilla's 240 runs takes about 0.1 s.
+
+Left out: profiles of derived quantities, such as N* at a budget.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..forms.law import Array, Law
+from .fit import Fit
+from .newton import EXPONENTS
+from .statuses import FLOORS
+
+POINTS = 81
+LOG_RANGE = (1e-2, 1e6)  # for positive parameters that are neither exponents nor floors
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """The statistic of one parameter over a grid of its values, zero at the best; ``best`` is the fit's own value."""
+
+    name: str
+    best: float
+    values: Array
+    statistic: Array
+    freedom: int
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Give the values whose statistic stays below the quantile; an end that is never reached is 0 or infinite.
+
+        Raises ValueError for a level outside (0, 1).
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"the level is {level}; give a share between 0 and 1, such as 0.95")
+        limit = _quantile(level, self.freedom)
+        inside = np.flatnonzero(self.statistic <= limit)
+        first, last = inside[0], inside[-1]
+        low = 0.0 if first == 0 else self._crossing(first - 1, first, limit)
+        high = math.inf if last == len(self.values) - 1 else self._crossing(last, last + 1, limit)
+        return low, high
+
+    def _crossing(self, i: int, j: int, limit: float) -> float:
+        """Where the statistic crosses the limit between two neighbours, straight in its square root."""
+        a, b = np.sqrt(np.maximum(self.statistic[[i, j]], 0))
+        share = (math.sqrt(limit) - a) / (b - a)
+        return float(np.exp(np.log(self.values[i]) + share * (np.log(self.values[j]) - np.log(self.values[i]))))
+
+    def __str__(self) -> str:
+        low, high = self.interval()
+        return f"{self.name} = {self.best:.5g}, profile 95% {low:.4g} to {high:.4g}"
+
+
+def profile(fit: Fit[Law], name: str) -> Profile:
+    """Profile one fitted parameter.
+
+    Raises ValueError for a name that is not a fitted parameter of the form, or one that the search knows only together
+    with others.
+    """
+    if name not in fit.bound.free or name not in fit.law.parameters():
+        known = ", ".join(n for n in fit.bound.free if n in fit.law.parameters())
+        raise ValueError(f"{name} cannot be profiled; of this fit these can: {known}")
+    scale = fit.bound.recipe.scales.get(name)
+    if scale is not None:
+        raise ValueError(f"{name} moves with its exponent: profile {scale[1]} instead")
+    place = fit.bound.model.names.index(name)
+    is_log = name in fit.bound.recipe.scales or name in fit.bound.recipe.logs
+    best = float(fit.law.parameters()[name])
+    values = np.unique(np.append(_grid(fit, name, best), best))
+    theta = np.repeat(fit.theta[None], len(values), axis=0)
+    theta[:, place] = np.log(values) if is_log else values
+    heights = _held_minima(fit, theta, place)
+    statistic = 2 * _kappa(fit) * (heights - fit.objective)
+    return Profile(name, best, values, np.maximum(statistic, 0.0), fit.freedom)
+
+
+def _grid(fit: Fit[Law], name: str, best: float) -> Array:
+    """Values from end to end of the parameter's range, and more of them about its best."""
+    if name in FLOORS:
+        top = float(fit.runs.loss.min())
+        wide = np.linspace(1e-3 * top, 0.9999 * top, POINTS)
+    elif name in fit.bound.recipe.logs:
+        wide = np.geomspace(*LOG_RANGE, POINTS)
+    else:
+        wide = np.geomspace(*EXPONENTS, POINTS)
+    near = best * np.geomspace(0.7, 1.4, POINTS)
+    return np.concatenate([wide, near[(near > wide[0]) & (near < wide[-1])]])
+
+
+def _held_minima(fit: Fit[Law], theta: Array, place: int) -> Array:
+    """The lowest objective at each held value: from the best fit outwards, every value from its neighbour's minimum."""
+    held = np.arange(theta.shape[1]) == place
+    problem = fit.problem
+    middle = int(np.argmin(np.abs(theta[:, place] - fit.theta[place])))
+    first, heights = problem.descend(theta, problem.z, problem.weights, held=held, tolerance=1e-10)
+    # A value that fell into a worse basin than its neighbour starts again from there, walking outwards both ways.
+    outwards = [(i, i - 1) for i in range(middle + 1, len(theta))] + [(i, i + 1) for i in range(middle - 1, -1, -1)]
+    for i, neighbour in outwards:
+        again = first[neighbour : neighbour + 1].copy()
+        again[0, place] = theta[i, place]
+        if problem.heights(again, problem.z, problem.weights)[0] < heights[i]:
+            minima, lower = problem.descend(again, problem.z, problem.weights, held=held, tolerance=1e-10)
+            first[i], heights[i] = minima[0], lower[0]
+    return heights
+
+
+def _kappa(fit: Fit[Law]) -> float:
+    """E[ψ′]/E[ψ²]: what turns the objective's rise into a χ² statistic."""
+    delta, sd = fit.problem.delta, max(fit.residual_sd, 1e-12)
+    slope = math.erf(delta / sd / math.sqrt(2))
+    square = float(np.sum(np.clip(fit.residuals, -delta, delta) ** 2) / max(fit.freedom, 1))
+    return slope / max(square, 1e-300)
+
+
+def _quantile(level: float, freedom: int) -> float:
+    """The quantile of F with one and ``freedom`` degrees of freedom: χ² of one when the noise is well known."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + level) / 2)) ** 2

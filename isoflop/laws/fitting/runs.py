@@ -1,0 +1,241 @@
+"""Runs as a table: parameters N, tokens D, loss, and where known the FLOPs C and the unique tokens U.
+
+:func:`read_runs` takes them from arrays, a mapping, a data frame, a CSV file, or a directory of finished runs, and
+finds faults before any fit does: a cell that is not a positive number, a row that is there twice, budgets that count
+2ND in some rows and 6ND in others. Every fault is a sentence that names the rows.
+
+Left out: Parquet and databases (any data frame will do), units other than parameters, tokens and FLOPs.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..forms.law import Array, Mask
+from ..forms.surface import FLOPS
+
+NAMES = {
+    "N": ("n", "params", "parameters", "model_size", "n_params", "num_params", "n_matmul"),
+    "D": ("d", "tokens", "training_tokens", "n_tokens", "num_tokens", "train_tokens"),
+    "C": ("c", "flops", "training_flop", "training_flops", "compute", "compute_budget", "budget", "c_6nd"),
+    "U": ("u", "unique_tokens", "unique"),
+    "loss": ("l", "validation_loss", "val_loss", "final_loss", "eval_loss"),
+}
+SHOWN = 5  # rows named in a sentence
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Finished runs; every column has shape (runs,).
+
+    ``C`` is training FLOPs: as given, else 6ND. ``U`` is the unique tokens, where given. ``labels`` name the rows in
+    the words of where they came from; ``notes`` says what should be known of the table as a whole.
+    """
+
+    N: Array
+    D: Array
+    loss: Array
+    C: Array
+    U: Array | None
+    labels: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    def column(self, name: str) -> Array:
+        """Give a column by its symbol. Raises ValueError when the runs do not have it."""
+        values: Array | None = getattr(self, name) if name in ("N", "D", "C", "U", "loss") else None
+        if values is None:
+            raise ValueError(f"the runs have no column {name}; this form needs it")
+        return values
+
+    def take(self, rows: Mask | Array) -> Self:
+        """Keep some runs."""
+        chosen = np.arange(len(self))[rows]
+        unique = None if self.U is None else self.U[chosen]
+        labels = tuple(self.labels[i] for i in chosen)
+        columns = (self.N[chosen], self.D[chosen], self.loss[chosen], self.C[chosen])
+        return type(self)(*columns, unique, labels, self.notes)
+
+    def named(self, rows: ArrayLike) -> str:
+        """Name up to five rows."""
+        places = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
+        return ", ".join(self.labels[i] for i in places[:SHOWN]) + (", …" if len(places) > SHOWN else "")
+
+
+def read_runs(source: Any, *, columns: Mapping[str, str] | None = None) -> Runs:
+    """Read runs from a :class:`Runs`, a mapping or data frame of columns, a CSV file, or a directory of runs.
+
+    ``columns`` says which column is which, as in {"N": "size", "loss": "c4"}; without it the usual names are known.
+    One of N, D, C may be missing: it follows from C = 6ND. A directory is searched for ``summary.json`` files. A list
+    of sources is read one after the other.
+
+    Raises ValueError naming the rows for values that are not positive numbers, rows that are the same run twice, and
+    budgets of mixed conventions; FileNotFoundError for a path that is not there.
+    """
+    if isinstance(source, Runs):
+        return source
+    if isinstance(source, list | tuple):
+        return _joined([read_runs(part, columns=columns) for part in source])
+    if isinstance(source, str | Path):
+        path = Path(source)
+        return _checked(*_table(path, columns or {}))
+    if hasattr(source, "keys") and hasattr(source, "__getitem__"):
+        table = {str(name): source[name] for name in source.keys()}  # noqa: SIM118 (a data frame's keys are its columns)
+        return _checked(_chosen(table, columns or {}), ())
+    raise ValueError(f"runs are read from a mapping, a data frame, a CSV file or a directory, not {type(source)}")
+
+
+def _table(path: Path, columns: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    table, labels = _read_directory(path) if path.is_dir() else _read_csv(path)
+    return _chosen(table, columns), labels
+
+
+def _chosen(table: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """Find each symbol's column, by what the user says or by the usual names."""
+    unknown = set(columns) - set(NAMES)
+    if unknown:
+        raise ValueError(f"columns names {', '.join(sorted(unknown))}; the symbols are {', '.join(NAMES)}")
+    plain = {name.lower().strip().replace(" ", "_").replace("-", "_"): name for name in table}
+    found = {}
+    for symbol, usual in NAMES.items():
+        if symbol in columns:
+            if columns[symbol] not in table:
+                raise ValueError(f"there is no column {columns[symbol]!r} for {symbol}; there are: {', '.join(table)}")
+            found[symbol] = table[columns[symbol]]
+        elif symbol in table:
+            found[symbol] = table[symbol]
+        elif name := next((plain[alias] for alias in (symbol.lower(), *usual) if alias in plain), None):
+            found[symbol] = table[name]
+    missing = ["loss"] * ("loss" not in found) + (
+        ["two of N, D and C"] if len({"N", "D", "C"} & set(found)) < 2 else []
+    )
+    if missing:
+        raise ValueError(
+            f"no column for {' and '.join(missing)}; there are: {', '.join(table) or 'none'}. "
+            "Name them, as in columns={'N': 'size', 'loss': 'c4_loss'}"
+        )
+    return found
+
+
+def _checked(found: dict[str, Any], labels: Sequence[str]) -> Runs:
+    """Turn cells into numbers, fill in what follows from C = 6ND, and look for faults."""
+    sizes = {symbol: len(values) for symbol, values in found.items()}
+    if len(set(sizes.values())) > 1:
+        listing = ", ".join(f"{symbol} has {size}" for symbol, size in sizes.items())
+        raise ValueError(f"the columns differ in length ({listing}); give one entry per run in each")
+    labels = tuple(labels) or tuple(f"row {i}" for i in range(next(iter(sizes.values()))))
+    if not labels:
+        raise ValueError("there are no runs")
+    c = {symbol: _numbers(symbol, values, labels) for symbol, values in found.items()}
+    given = "C" in c and "N" in c and "D" in c
+    if "C" not in c:
+        c["C"] = FLOPS * c["N"] * c["D"]
+    if "N" not in c:
+        c["N"] = c["C"] / FLOPS / c["D"]
+    if "D" not in c:
+        c["D"] = c["C"] / FLOPS / c["N"]
+    runs = Runs(c["N"], c["D"], c["loss"], c["C"], c.get("U"), labels)
+    _refuse_duplicates(runs)
+    notes = _budget_notes(runs) if given else ()
+    return Runs(runs.N, runs.D, runs.loss, runs.C, runs.U, labels, notes)
+
+
+def _numbers(symbol: str, values: Any, labels: Sequence[str]) -> Array:
+    """Turn a column into positive finite floats, or say which rows are not."""
+    numbers = np.empty(len(labels))
+    bad = []
+    for i, value in enumerate(values):
+        try:
+            numbers[i] = float(value)
+        except (TypeError, ValueError):
+            numbers[i] = np.nan
+        if not (np.isfinite(numbers[i]) and numbers[i] > 0):
+            bad.append(f"{labels[i]} has {value!r}" if isinstance(value, str) else f"{labels[i]} has {value}")
+    if bad:
+        listing = "; ".join(bad[:SHOWN]) + ("; …" if len(bad) > SHOWN else "")
+        raise ValueError(f"{symbol} must be positive and finite, but {listing}: drop or repair these runs")
+    return numbers
+
+
+def _refuse_duplicates(runs: Runs) -> None:
+    """Refuse rows that agree in everything: a run counted twice pretends to be two measurements."""
+    table = np.column_stack([runs.N, runs.D, runs.loss, runs.C, *([] if runs.U is None else [runs.U])])
+    _, first, counts = np.unique(table, axis=0, return_index=True, return_counts=True)
+    if counts.max() > 1:
+        same = np.flatnonzero((table == table[first[np.argmax(counts)]]).all(axis=1))
+        extra = f" (and {int((counts > 1).sum()) - 1} more such runs)" if (counts > 1).sum() > 1 else ""
+        raise ValueError(
+            f"{runs.named(same)} are the same run, loss and all{extra}: a run that is counted twice narrows every "
+            "interval; keep one of each"
+        )
+
+
+def _budget_notes(runs: Runs) -> tuple[str, ...]:
+    """Compare the budgets with N·D: refuse tables that mix conventions, and say which one a table has."""
+    ratio = runs.C / (runs.N * runs.D)
+    forward = ratio < 3.0
+    if forward.any() and (ratio > 4.5).any():
+        few, many = (forward, "6ND") if 2 * forward.sum() <= len(runs) else (~forward, "2ND")
+        raise ValueError(
+            f"C is about 2ND in {forward.sum()} rows and 6ND or more in {(~forward).sum()}: {runs.named(few)} do not "
+            f"count as the others do ({many}); bring all to one convention"
+        )
+    if forward.any():
+        return (f"C is about {np.median(ratio):.1f}·N·D: forward passes alone? Training takes 6·N·D",)
+    if np.median(ratio) > 6.6:
+        return (f"C is about {np.median(ratio):.1f}·N·D, more than 6: exact FLOPs, or an N without embeddings",)
+    return ()
+
+
+def _read_csv(path: Path) -> tuple[dict[str, Any], list[str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        rows = [(reader.line_num, row) for row in reader]
+    if not reader.fieldnames:
+        raise ValueError(f"{path} is empty; the first line must name the columns")
+    table: dict[str, Any] = {name: [row[name] for _, row in rows] for name in reader.fieldnames if name}
+    return table, [f"line {line}" for line, _ in rows]
+
+
+def _read_directory(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Collect the summaries of finished runs beneath a directory."""
+    # A trunk is at its full learning rate: its loss is not that of a finished run.
+    files = sorted(file for file in path.rglob("summary.json") if file.parent.name != "trunk")
+    if not files:
+        raise ValueError(f"{path} has no finished run: no summary.json anywhere beneath it")
+    summaries = [json.loads(file.read_text()) for file in files]
+    keys = {"N": "N_matmul", "D": "tokens", "loss": "validation_loss"}
+    for file, summary in zip(files, summaries, strict=True):
+        missing = [key for key in keys.values() if key not in summary]
+        if missing:
+            raise ValueError(f"{file} has no {', '.join(missing)}: it is not the summary of a run")
+    table = {symbol: [summary[key] for summary in summaries] for symbol, key in keys.items()}
+    return table, [str(file.parent.relative_to(path)) for file in files]
+
+
+def _joined(parts: Sequence[Runs]) -> Runs:
+    if not parts:
+        raise ValueError("there are no runs")
+    unique = [part.U for part in parts if part.U is not None]
+    runs = Runs(
+        N=np.concatenate([part.N for part in parts]),
+        D=np.concatenate([part.D for part in parts]),
+        loss=np.concatenate([part.loss for part in parts]),
+        C=np.concatenate([part.C for part in parts]),
+        U=np.concatenate(unique) if len(unique) == len(parts) else None,
+        labels=tuple(label for part in parts for label in part.labels),
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+    )
+    _refuse_duplicates(runs)
+    _budget_notes(runs)
+    return runs
