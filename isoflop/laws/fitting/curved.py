@@ -49,20 +49,17 @@ class Curved:
             gradient[..., i] = self.value(theta + step).imag / TINY
         return gradient
 
-    def expand(self, theta: Array, z: Array, weights: Array, delta: float, exact: bool) -> tuple[Array, Array]:
+    def expand(self, theta: Array, z: Array, weights: Array, delta: float) -> tuple[Array, Array]:
         """Return slope and curvature of Σ w·Huber(log L − z), as :meth:`~.terms.PowerTerms.expand` does."""
         residual, g = self.log_loss(theta) - z, self.gradient(theta)
         pull = weights * np.clip(residual, -delta, delta)
-        size = np.abs(residual)
-        own = weights * (size <= delta) if exact else weights * (delta / np.maximum(size, delta))
+        own = weights * (np.abs(residual) <= delta)
         curvature = np.swapaxes(g * own[..., None], -1, -2) @ g
-        if exact:
-            for i in self.free:
-                step = DIFFERENCE * (np.arange(theta.shape[1]) == i)
-                ahead, behind = self.gradient(theta + step), self.gradient(theta - step)
-                curvature[:, :, i] += np.einsum("bn,bnp->bp", pull, ahead - behind) / (2 * DIFFERENCE)
-            curvature = (curvature + np.swapaxes(curvature, -1, -2)) / 2
-        return np.einsum("bn,bnp->bp", pull, g), curvature
+        for i in self.free:
+            step = DIFFERENCE * (np.arange(theta.shape[1]) == i)
+            ahead, behind = self.gradient(theta + step), self.gradient(theta - step)
+            curvature[:, :, i] += np.einsum("bn,bnp->bp", pull, ahead - behind) / (2 * DIFFERENCE)
+        return np.einsum("bn,bnp->bp", pull, g), (curvature + np.swapaxes(curvature, -1, -2)) / 2
 
     def lowest(self, theta: Array, z: Array, weights: Array, delta: float, count: int) -> Array:
         """Return the ``count`` of many θ with the lowest objective."""

@@ -10,7 +10,7 @@ from ..forms.law import Array, Mask
 from .newton import descend, objective
 from .recipes import Bound
 
-STARTS = 8
+STARTS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,10 @@ class Problem:
         """Return the θ of lowest objective, and that objective."""
         minima, heights = self.minima()
         return minima[0], float(heights[0])
+
+    def minimum_from(self, theta: Array) -> Array:
+        """Return the minimum that a good guess leads to."""
+        return np.asarray(self.descend(theta[None], self.z, self.weights)[0][0])
 
     def starts(self, count: int) -> Array:
         """The most promising θ, best first."""

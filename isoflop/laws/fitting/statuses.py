@@ -103,7 +103,7 @@ def _outliers(problem: Problem, runs: Runs, theta: Array, residuals: Array, sd: 
     far = np.abs(residuals) > max(OUTLIER * sd, 10 * LOSS_PRECISION)
     if not far.any() or residuals.size - far.sum() <= len(bound.free):
         return []
-    without, _ = problem.without(far).minimum()
+    without = problem.without(far).minimum_from(theta)
     before, after = (bound.natural(t[None])[0] for t in (theta, without))
     exponents = {bound.model.names[place] for place in bound.model.exponents}
     changes = [

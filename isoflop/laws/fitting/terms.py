@@ -24,7 +24,7 @@ import numpy as np
 from ..forms.law import Array, Index
 
 GRID = (0.03, 3.0)  # exponents of the first, coarse look
-GRID_SIDE = {0: 1, 1: 96, 2: 28}  # points per axis, by the number of axes
+GRID_SIDE = {0: 1, 1: 96, 2: 22}  # points per axis, by the number of axes
 
 
 @dataclass(frozen=True)
@@ -111,25 +111,23 @@ class Terms:
                 gradient[..., place] += slope * column
         return gradient
 
-    def expand(self, theta: Array, z: Array, weights: Array, delta: float, exact: bool) -> tuple[Array, Array]:
+    def expand(self, theta: Array, z: Array, weights: Array, delta: float) -> tuple[Array, Array]:
         """Return slope (batch, entries) and curvature (batch, entries, entries) of Σ w·Huber(log L − z).
 
-        The exact curvature may be indefinite; the other keeps Σ min(1, δ/|r|)·w·∇f ∇fᵀ, which never is.
+        The curvature is exact, and so may be indefinite.
         """
         f, first = self._local(theta)
         residual = np.subtract(f, z, out=f)
         pull = weights * np.clip(residual, -delta, delta)
         size = np.abs(residual, out=residual)
-        own = weights * (size <= delta) if exact else weights * (delta / np.maximum(size, delta))
+        own = weights * (size <= delta)
         entries = len(self.names)
         slope, curvature = np.zeros((len(theta), entries)), np.zeros((len(theta), entries, entries))
         for g, places, columns in zip(first, self._places, self._columns, strict=True):
             slope[:, places] += (pull * g) @ columns.T
         owned = [own * g for g in first]
         for k, m, product in self._products:
-            weight = owned[k] * first[m]
-            if exact:
-                weight += pull * self._second(k, m, theta, first)
+            weight = owned[k] * first[m] + pull * self._second(k, m, theta, first)
             block = (weight @ product).reshape(-1, len(self._places[k]), len(self._places[m]))
             for i, row in enumerate(self._places[k]):
                 for j, column in enumerate(self._places[m]):
