@@ -6,8 +6,8 @@ Alternating in one process, pinned to one core with one BLAS thread:
 
 - isoflop: ``fit`` (no starts to choose), its search alone, and 4,000 bootstrap replicates by ``refits``.
 - grid: L-BFGS from Hoffmann et al.'s 4,500 starts on the Huber-of-log objective as a log-sum-exp, and a BFGS bootstrap
-  from the optimum. It is given the exact gradient, so it is faster than with the numerical or traced ones in common use.
-- chinchilla: the PyPI package (``pip install chinchilla``), BFGS over its own product grid with the same objective. Its
+  from the optimum. It is given the exact gradient, so it is faster than with the numerical or traced ones in use.
+- chinchilla: the PyPI package (``pip install chinchilla``), BFGS over its own grid with the same objective. Its
   grid here is smaller (see --starts), so that a round ends; its time a start is printed too. Left out if not installed.
 
 The bootstraps of the others are timed on --peer-replicates and given per replicate. Every fit's objective is printed:
@@ -141,17 +141,12 @@ def report(
     def ratio(name: str, base: str) -> float:
         return statistics.median(x / y for x, y in zip(rows[name], rows[base], strict=True))
 
-    each = middle("bootstrap") / a.replicates
-    print(
-        f"isoflop     fit {middle('fit') * 1e3:8.1f} ms (search {middle('search') * 1e3:.1f} ms), objective {ours:.9f}"
-    )
-    print(f"            {a.replicates} replicates {middle('bootstrap'):.2f} s, {each * 1e3:.3f} ms each")
-    print(
-        f"grid        fit {middle('grid') * 1e3:8.0f} ms = {ratio('grid', 'fit'):.0f} x, objective {grid:.9f}, {len(STARTS)} starts"
-    )
-    print(
-        f"            a replicate {middle('grid boot') * 1e3:.2f} ms = {ratio('grid boot', 'bootstrap') * a.replicates:.0f} x"
-    )
+    each, search, starts = middle("bootstrap") / a.replicates * 1e3, middle("search") * 1e3, len(STARTS)
+    print(f"isoflop     fit {middle('fit') * 1e3:8.1f} ms (search {search:.1f} ms), objective {ours:.9f}")
+    print(f"            {a.replicates} replicates {middle('bootstrap'):.2f} s, {each:.3f} ms each")
+    grids, boots = ratio("grid", "fit"), ratio("grid boot", "bootstrap") * a.replicates
+    print(f"grid        fit {middle('grid') * 1e3:8.0f} ms = {grids:.0f} x, objective {grid:.9f}, {starts} starts")
+    print(f"            a replicate {middle('grid boot') * 1e3:.2f} ms = {boots:.0f} x")
     if package is None:
         print("chinchilla  not installed (pip install chinchilla)")
         return
