@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.laws import Chinchilla, Fit, IsoFLOPAnalysis
+from isoflop.laws import Fit, IsoFLOPAnalysis, LossSurface
 from isoflop.planning.ladder import shape_for, shape_of, smallest, widths
 from isoflop.planning.shape import Convention, Shape, human
 
@@ -81,7 +81,7 @@ class Plan:
 
 def plan(
     budget: float,
-    surfaces: Mapping[Convention, Fit[Chinchilla]],
+    surfaces: Mapping[Convention, Fit[LossSurface]],
     isoflop: IsoFLOPAnalysis | None,
     vocab: int,
     context: int = 256,
@@ -117,7 +117,7 @@ def plan(
     )
 
 
-def optimum_draws(surface: Fit[Chinchilla], isoflop: IsoFLOPAnalysis | None, budget: float) -> dict[str, Draws]:
+def optimum_draws(surface: Fit[LossSurface], isoflop: IsoFLOPAnalysis | None, budget: float) -> dict[str, Draws]:
     """Each method's draws of N* at a budget."""
     draws = {"surface": surface.draw_optimum(budget)[0]}
     if isoflop is not None:
@@ -159,7 +159,7 @@ def pool(draws: Mapping[str, Draws]) -> Draws:
 
 
 def best_on_ladder(
-    budget: float, fit: Fit[Chinchilla], convention: Convention, vocab: int, context: int
+    budget: float, fit: Fit[LossSurface], convention: Convention, vocab: int, context: int
 ) -> dict[str, float]:
     """The ladder's best model for a budget under a surface in one convention of N; the cost is always true 6·N·D."""
     members = [shape_of(width, layers, vocab, context=context) for width in widths() for layers in range(2, 129)]
@@ -171,7 +171,7 @@ def best_on_ladder(
     return {"N_matmul": float(members[best].matmul), "tokens": float(D[best]), "loss": float(losses[best])}
 
 
-def hinges_on(surface: Fit[Chinchilla], conventions: Mapping[Convention, Mapping[str, float]]) -> str:
+def hinges_on(surface: Fit[LossSurface], conventions: Mapping[Convention, Mapping[str, float]]) -> str:
     """A sentence: does the plan hinge on whether the head's parameters are counted in N?"""
     ours, theirs = conventions["matmul"], conventions["body"]
     ratio = theirs["N_matmul"] / ours["N_matmul"]

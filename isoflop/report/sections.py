@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from isoflop.laws import LLAMA3_TOKENS
+from isoflop.laws import LLAMA3_TOKENS, Law
 from isoflop.planning.shape import human
 from isoflop.progress import spoken
 from isoflop.report.data import Array, Dossier, RunRecord
@@ -50,9 +51,7 @@ def law(dossier: Dossier) -> str:
 
 def optimum_caption(fit: Fit, *, planned: bool) -> str:
     """What N*(C) and D*(C) show, with exponents beside published ones."""
-    _, _, alpha, _, beta = fit.surfaces["matmul"].draws.T
-    share, law = beta / (alpha + beta), fit.surfaces["matmul"].law
-    surface = law.beta / (law.alpha + law.beta)
+    share, surface = fit.surfaces["matmul"].draw_size_exponent(), fit.surfaces["matmul"].size_exponent
     band = "" if fit.isoflop else ", with its 95% band"
     said = ["<b>The best size and the best number of tokens at each budget.</b>"]
     if fit.isoflop is not None:
@@ -82,6 +81,12 @@ def interval(draws: Array) -> str:
     return f"{low:.2f} to {high:.2f}".replace("-", "−")
 
 
+def formula_html(law: Law) -> str:
+    """A law's formula with its powers raised and its numbers shortened."""
+    short = re.sub(r"\d+\.?\d*(e[+-]?\d+)?", lambda number: f"{float(number.group()):.4g}", str(law))
+    return re.sub(r"\^(-?[\d.]+)", r"<sup>\1</sup>", short)
+
+
 def loss_caption(dossier: Dossier, fit: Fit) -> str:
     """What L*(C) shows."""
     said = ["<b>The lowest loss at each budget.</b>"]
@@ -93,12 +98,8 @@ def loss_caption(dossier: Dossier, fit: Fit) -> str:
             f"Solid: L*(C) = {formula} (95% for the exponent: {interval(fit.isoflop.loss_draws[:, 2])}), "
             f"with the band that should hold 95% of single runs."
         )
-    surface = fit.surfaces["matmul"].law
     band = "" if fit.isoflop else ", with the band that should hold 95% of single runs"
-    said.append(
-        f"Dashed: the surface's optimum{band}, from L = {surface.E:.3f} + {scientific(surface.A)} / "
-        f"N<sup>{surface.alpha:.3f}</sup> + {scientific(surface.B)} / D<sup>{surface.beta:.3f}</sup>."
-    )
+    said.append(f"Dashed: the surface's optimum{band}, from {formula_html(fit.surfaces['matmul'].law)}.")
     if dossier.plan is not None:
         said.append("Orange bar: the pooled prediction as written before training.")
     if dossier.score is not None:

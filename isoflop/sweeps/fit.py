@@ -8,6 +8,7 @@ from the run directories wherever it is needed, so it is never stored as a secon
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from isoflop import laws
 from isoflop.planning.shape import Convention
 from isoflop.sweeps.results import Results
 
+FORMS: tuple[type[laws.LossSurface], ...] = (laws.Chinchilla, laws.PoweredSum)
 CONVENTIONS: tuple[Convention, ...] = ("matmul", "body")
 
 
@@ -22,7 +24,7 @@ CONVENTIONS: tuple[Convention, ...] = ("matmul", "body")
 class Fit:
     """The laws of one sweep. ``isoflop`` is None, and ``statuses`` says why, when minima cannot give a law."""
 
-    surfaces: dict[Convention, laws.Fit[laws.Chinchilla]]
+    surfaces: dict[Convention, laws.Fit[laws.LossSurface]]
     isoflop: laws.IsoFLOPAnalysis | None
     statuses: tuple[str, ...]
 
@@ -49,15 +51,26 @@ def isoflop_json(analysis: laws.IsoFLOPAnalysis | None) -> dict[str, Any] | None
     return {"curves": curves} | {name: law.to_json() for name, law in found.items()}
 
 
+def choose_form(runs: laws.Runs) -> tuple[type[laws.LossSurface], str]:
+    """Choose the form that would have predicted this sweep's own larger budgets best; and a sentence about it."""
+    try:
+        scores = {score.form: score.error for score in laws.validate(runs, FORMS, replicates=20).scores}
+    except ValueError as error:
+        return FORMS[0], f"the surface is {FORMS[0].__name__}'s, unchosen: {error}"
+    best = min(FORMS, key=lambda form: scores.get(form.__name__, math.inf))
+    told = ", ".join(f"{name} {error:.2%}" for name, error in scores.items() if name in {f.__name__ for f in FORMS})
+    return best, f"the surface is {best.__name__}: errors when rolling forward over this sweep's budgets were {told}"
+
+
 def fit_results(results: Results, *, replicates: int = 1000, seed: int = 0) -> Fit:
     """Fit both kinds of law to the finished cells. Raises ValueError when there are too few for a surface."""
-    surfaces = {
-        name: laws.fit(
-            {"N": results.parameters(name), "D": results.tokens, "loss": results.loss}, replicates=replicates, seed=seed
-        )
+    tables = {
+        name: laws.read_runs({"N": results.parameters(name), "D": results.tokens, "loss": results.loss})
         for name in CONVENTIONS
     }
-    statuses = [f"surface ({name}): {status}" for name, fit in surfaces.items() for status in fit.statuses]
+    form, chosen = choose_form(tables["matmul"])
+    surfaces = {name: laws.fit(table, form, replicates=replicates, seed=seed) for name, table in tables.items()}
+    statuses = [chosen, *(f"surface ({name}): {status}" for name, fit in surfaces.items() for status in fit.statuses)]
     try:
         N = results.parameters("matmul")
         isoflop = laws.analyse(results.budgets, N, results.tokens, results.loss, replicates=replicates, seed=seed)

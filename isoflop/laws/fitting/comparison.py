@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..forms.chinchilla import Chinchilla
-from ..forms.surface import FLOPS
+from ..forms.surface import FLOPS, LossSurface
 from .budgets import group_budgets
 from .fit import Fit, OptimalPrediction, fit
 from .isoflop import IsoFLOPAnalysis, analyse
@@ -30,7 +30,7 @@ class Comparison:
     """What minima and surface say of a budget: both analyses, their N*, D* and loss, and the statement."""
 
     C: float
-    surface: Fit[Chinchilla]
+    surface: Fit[LossSurface]
     isoflop: IsoFLOPAnalysis
     by_surface: OptimalPrediction
     N: Prediction
@@ -71,9 +71,15 @@ class Comparison:
 
 
 def compare(
-    runs: Any, C: float, *, replicates: int = 1000, seed: int = 0, columns: dict[str, str] | None = None
+    runs: Any,
+    C: float,
+    form: LossSurface | type[LossSurface] = Chinchilla,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+    columns: dict[str, str] | None = None,
 ) -> Comparison:
-    """Analyse runs both ways and read both at ``C`` FLOPs.
+    """Analyse runs both ways and read both at ``C`` FLOPs; ``form`` is that of the surface.
 
     Raises ValueError when either cannot be done: faulty runs, or fewer than two budgets with a minimum.
     """
@@ -81,18 +87,18 @@ def compare(
     budgets = group_budgets(table.C)
     nominal = budgets.values[budgets.of] if budgets.are_curves else table.C
     isoflop = analyse(nominal, table.N, table.D, table.loss, replicates=replicates, seed=seed)
-    surface = fit(table, replicates=replicates, seed=seed)
+    surface = fit(table, form, replicates=replicates, seed=seed)
     return compare_fits(surface, isoflop, C)
 
 
-def compare_fits(surface: Fit[Chinchilla], isoflop: IsoFLOPAnalysis, C: float) -> Comparison:
+def compare_fits(surface: Fit[LossSurface], isoflop: IsoFLOPAnalysis, C: float) -> Comparison:
     """Read two finished analyses of the same runs at ``C`` FLOPs."""
     best, N, D, loss = surface.optimal(C), isoflop.params_at(C), isoflop.tokens_at(C), isoflop.loss_at(C)
     return Comparison(C, surface, isoflop, best, N, D, loss, _statement(surface, isoflop, C, best, D))
 
 
 def _statement(
-    surface: Fit[Chinchilla], isoflop: IsoFLOPAnalysis, C: float, best: OptimalPrediction, D: Prediction
+    surface: Fit[LossSurface], isoflop: IsoFLOPAnalysis, C: float, best: OptimalPrediction, D: Prediction
 ) -> str:
     ratio = float(D.value / best.D.value)
     if 1 / APART < ratio < APART:
@@ -106,20 +112,20 @@ def _statement(
     return " ".join([says, _price(surface, C, best, D), *_sensitivity(surface, C, best), _advice(largest)])
 
 
-def _price(surface: Fit[Chinchilla], C: float, best: OptimalPrediction, D: Prediction) -> str:
+def _price(surface: Fit[LossSurface], C: float, best: OptimalPrediction, D: Prediction) -> str:
     """What following the minima costs if the surface is right."""
     tokens = float(D.value)
-    price = float(surface.surface.loss(C / FLOPS / tokens, tokens)) - float(best.loss.value)
+    price = float(surface.law.loss(C / FLOPS / tokens, tokens)) - float(best.loss.value)
     return f"If the surface is right, following the minima costs {price:.4f} nats."
 
 
-def _sensitivity(surface: Fit[Chinchilla], C: float, best: OptimalPrediction) -> list[str]:
+def _sensitivity(surface: Fit[LossSurface], C: float, best: OptimalPrediction) -> list[str]:
     """How far the surface's answer hangs on how it treats large residuals."""
-    squares = fit(surface.runs, delta=LARGE_DELTA).surface
-    moved = squares.optimal(C).D / float(best.D.value)
+    squares = fit(surface.runs, type(surface.law), delta=LARGE_DELTA)
+    moved = squares.law.optimal(C).D / float(best.D.value)
     if 1 / 1.1 < moved < 1.1:
         return []
-    return [f"The surface's D* becomes {moved:.2g}× itself under least squares: it hangs on a few runs."]
+    return [f"The surface's D* becomes {moved:.2g}× itself under least squares: much hangs on a few large residuals."]
 
 
 def _advice(largest: float) -> str:

@@ -135,6 +135,19 @@ class Fit(Generic[L]):
         A, alpha, B, beta = self.bound.trade_off(self._replicates())
         return compute_optimal(np.stack([A, A, alpha, B, beta], axis=-1), C)
 
+    @property
+    def size_exponent(self) -> float:
+        """The a of N* ∝ C^a; D* goes with 1 − a."""
+        return float(self._size_exponents(self.theta[None])[0])
+
+    def draw_size_exponent(self) -> Array:
+        """Draw the a of N* ∝ C^a, shape (replicates,)."""
+        return self._size_exponents(self._replicates())
+
+    def _size_exponents(self, theta: Array) -> Array:
+        _, alpha, _, beta = self.bound.trade_off(theta)
+        return np.asarray(beta / (alpha + beta))
+
     def parameter_intervals(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
         """Give the percentile interval of each fitted parameter by name."""
         self._replicates()

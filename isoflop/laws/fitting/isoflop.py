@@ -28,12 +28,14 @@ from numpy.typing import ArrayLike
 from ..forms.law import Array
 from ..forms.power import PowerLaw, SaturatingPowerLaw
 from .columns import positive_columns
-from .parabola import REMEDIES, Curve, fit_curve, fitted_losses, free_residuals, minima
+from .parabola import REMEDIES, Curve, fit_curve, fitted_losses, free_residuals, lopsided, minima, off_centre
 from .power import fit_above, fit_power, fit_saturating, power_at, saturating_at
 from .prediction import Prediction, check_replicates, noise_factors, percentile_interval, prediction
 
 SAME_BUDGET = 0.01  # budgets within this of each other, relatively, are one
 FLOOR_BUDGETS = 4  # the floor of L*(C) is a third parameter: it takes this many minima
+OFF_CENTRE = 0.6  # of the half span of a grid
+LOPSIDED, LOPSIDED_SURE = 0.1, 0.98  # shift of log D* that is worth saying, and how sure it must be
 UNKNOWN_FLOOR = (0.0, 0.9)  # where it may lie otherwise, as shares of the lowest minimum
 
 
@@ -248,6 +250,23 @@ def _with_intervals(curves: Sequence[Curve], usable: Sequence[Curve], batch: Arr
     return [replace(curve, intervals=found.get(curve.budget, curve.intervals)) for curve in curves]
 
 
+def _shape_warning(curve: Curve) -> str:
+    """Say when a curve's grid lies to one side of its minimum, or when the curve is not a parabola."""
+    place = off_centre(curve)
+    factor, sure = lopsided(curve)
+    said = []
+    if abs(place) > OFF_CENTRE:
+        said.append(
+            f"the minimum lies {abs(place):.0%} of the way to the {'smallest' if place > 0 else 'largest'} model"
+        )
+    if abs(np.log(factor)) > LOPSIDED and sure > LOPSIDED_SURE:
+        said.append(f"the curve is lopsided: a cubic would put D* at {factor:.2f}×")
+    if not said:
+        return ""
+    side = "smaller" if place > 0 else "larger"
+    return f"C = {curve.budget:.4g}: {' and '.join(said)}; add {side} models, so that the grid is centred"
+
+
 def _statuses(
     curves: Sequence[Curve],
     usable: Sequence[Curve],
@@ -261,6 +280,7 @@ def _statuses(
         for curve in curves
         if not curve.usable
     ]
+    said += [warning for curve in usable if (warning := _shape_warning(curve))]
     if len(usable) == 2:
         said.append("two budgets: a power law passes through any two, so its own misfit cannot be seen")
     if len(usable) < FLOOR_BUDGETS:

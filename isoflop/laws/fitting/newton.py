@@ -1,10 +1,10 @@
 """Minimise Σ w·Huber_δ(log L − z) from a batch of starts at once: Newton with exact second derivatives, damped.
 
 Most residuals of a Huber loss with a small δ pull with constant force, so reweighted least squares crawls near the
-minimum; exact curvature converges quadratically there. Far away it may be indefinite: the damping then grows until
-a step goes down. (Starting with reweighted steps, or with a larger δ, was tried and cost more steps than it saved.) A
-bootstrap replicate of 240 runs takes about eight steps; blocks of the batch are small enough that their arrays stay in a
-core's cache.
+minimum; exact curvature converges quadratically there. Far away it may be indefinite: the damping then grows until a
+step goes down. (Starting with reweighted steps, or with a larger δ, was tried and cost more steps than it saved.) A
+bootstrap replicate of 240 runs takes about eight steps; blocks of the batch are small enough that their arrays stay in
+a core's cache.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..forms.law import Array, Mask
 from .terms import huber
 
 EXPONENTS = (0.005, 5.0)  # the searched range; an exponent that ends at its edge is not identified
-MOST_STEPS = 200
+MOST_STEPS = 2000  # few need a hundred; small, noisy tables of runs have long bent valleys
 BLOCK_ELEMENTS = 12_000  # batch × runs of one block
 
 
@@ -111,7 +111,7 @@ def _search(
             np.abs(height[live] - reached) <= tolerance * (height[live] + 1e-18)
         )
         theta[live[lower]], height[live[lower]] = trial[lower], reached[lower]
-        damping[live] = np.clip(np.where(lower, damping[live] / 4, damping[live] * 4), 1e-14, 1e12)
+        damping[live] = np.clip(np.where(lower, damping[live] / 3, damping[live] * 10), 1e-14, 1e12)
         idle[live] = np.where(small, idle[live] + 1, 0)
         live = live[idle[live] < 2]
         if not live.size:

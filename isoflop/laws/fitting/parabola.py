@@ -112,6 +112,40 @@ def free_residuals(curve: Curve) -> tuple[Array, int]:
     return ((curve.loss - fitted) / fitted)[free] / np.sqrt(room[free]), curve.D.size - 3
 
 
+def off_centre(curve: Curve) -> float:
+    """How far the minimum lies from the middle of its grid in log D, −1 at the largest model and 1 at the smallest.
+
+    A parabola is the expansion of a curve about its minimum; on a grid that lies to one side it is read where it does
+    not hold. NaN for a curve without a usable minimum.
+    """
+    if not curve.usable:
+        return np.nan
+    low, high = np.log(curve.D[[0, -1]])
+    return float((2 * np.log(curve.D_star) - low - high) / (high - low))
+
+
+def lopsided(curve: Curve) -> tuple[float, float]:
+    """Return what a cubic would make of D* (a factor), and how sure it is: one minus the p-value of its cubic term.
+
+    NaN below six runs, which leave a cubic too little to be judged by.
+    """
+    if not curve.usable or curve.D.size < 6:
+        return np.nan, np.nan
+    centre, x, _ = _design(curve.D)
+    columns = np.vander(x, 4, increasing=True)
+    c = np.linalg.lstsq(columns, curve.loss, rcond=None)[0]
+    residual = curve.loss - columns @ c
+    variance = residual @ residual / max(curve.D.size - 4, 1) * np.linalg.inv(columns.T @ columns)[3, 3]
+    under = c[2] ** 2 - 3 * c[1] * c[3]
+    if under < 0:
+        return np.nan, np.nan
+    turn = -c[1] / (c[2] + np.sqrt(under))  # the root with positive curvature, in the form that survives c3 = 0
+    from scipy.special import stdtr
+
+    sure = 2 * stdtr(curve.D.size - 4, abs(c[3]) / np.sqrt(max(variance, 1e-300))) - 1
+    return float(10 ** (centre + turn) / curve.D_star), float(sure)
+
+
 def fitted_losses(curve: Curve) -> Array:
     """Return the parabola's values at the curve's own runs."""
     _, x, solve = _design(curve.D)

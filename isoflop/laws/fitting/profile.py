@@ -26,7 +26,8 @@ from .fit import Fit
 from .newton import EXPONENTS
 from .statuses import FLOORS
 
-POINTS = 81
+POINTS = 61
+TOLERANCE = 1e-7  # of the objective
 LOG_RANGE = (1e-2, 1e6)  # for positive parameters that are neither exponents nor floors
 
 
@@ -102,19 +103,23 @@ def _grid(fit: Fit[Law], name: str, best: float) -> Array:
 
 
 def _held_minima(fit: Fit[Law], theta: Array, place: int) -> Array:
-    """The lowest objective at each held value: from the best fit outwards, every value from its neighbour's minimum."""
-    held = np.arange(theta.shape[1]) == place
-    problem = fit.problem
-    middle = int(np.argmin(np.abs(theta[:, place] - fit.theta[place])))
-    first, heights = problem.descend(theta, problem.z, problem.weights, held=held, tolerance=1e-10)
-    # A value that fell into a worse basin than its neighbour starts again from there, walking outwards both ways.
-    outwards = [(i, i - 1) for i in range(middle + 1, len(theta))] + [(i, i + 1) for i in range(middle - 1, -1, -1)]
-    for i, neighbour in outwards:
-        again = first[neighbour : neighbour + 1].copy()
-        again[0, place] = theta[i, place]
-        if problem.heights(again, problem.z, problem.weights)[0] < heights[i]:
-            minima, lower = problem.descend(again, problem.z, problem.weights, held=held, tolerance=1e-10)
-            first[i], heights[i] = minima[0], lower[0]
+    """The lowest objective at each held value, from the best fit and then from each neighbour's minimum."""
+    held, problem = np.arange(theta.shape[1]) == place, fit.problem
+    minima, heights = problem.descend(theta, problem.z, problem.weights, held=held, tolerance=TOLERANCE)
+    # A value that fell into a worse basin than its neighbour starts again from there, until none gains.
+    for _ in range(len(theta)):
+        gained = False
+        for step in (1, -1):
+            again = np.roll(minima, step, axis=0)
+            again[:, place] = theta[:, place]
+            start = problem.heights(again, problem.z, problem.weights)
+            better = np.flatnonzero(start < heights * (1 - 1e-9))
+            if better.size:
+                moved = problem.descend(again[better], problem.z, problem.weights, held=held, tolerance=TOLERANCE)
+                minima[better], heights[better] = moved
+                gained = True
+        if not gained:
+            break
     return heights
 
 

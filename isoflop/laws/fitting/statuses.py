@@ -66,8 +66,9 @@ def _flat(bound: Bound, theta: Array, sd: float) -> list[str]:
         relative = error / theta[place] if exponent else error
         edge = exponent and not EXPONENTS[0] < theta[place] < EXPONENTS[1]
         if edge or relative > FLAT:
-            size = "at the edge of its range" if edge else f"{min(relative, 9.99):.0%} or more of its value"
-            said.append(f"{name} is not identified: its standard error is {size}; {_remedy(bound, name)}")
+            error_size = f"{relative:.0%} of its value" if relative < 2 else "more than twice its value"
+            why = "it ends at the edge of its range" if edge else f"its standard error is {error_size}"
+            said.append(f"{name} is not identified: {why}; {_remedy(bound, name)}")
     return said
 
 
