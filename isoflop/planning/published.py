@@ -1,8 +1,8 @@
 """What published laws say of a budget, side by side: the answer before any run of one's own.
 
 Every law of the library that is one of N and D, and Llama 3's D*(C), is read at the same FLOPs. They were fitted to
-other corpora, tokenizers and conventions of N, so their losses are not to be compared with each other or with yours, and
-their spread is the honest interval: a single published point has none. Instant: no fit is made.
+other corpora, tokenizers and conventions of N, so their losses are not to be compared with each other or with yours,
+and their spread is the honest interval: a single published point has none. Instant: no fit is made.
 """
 
 from __future__ import annotations
