@@ -15,7 +15,9 @@ COMMANDS = {
     "prepare": "a corpus into a tokenizer and token shards",
     "train": "one run from a config file, or go on with it",
     "sweep": "an IsoFLOP grid of small runs",
-    "fit": "the laws that a sweep's runs obey",
+    "fit": "the laws that runs obey, from a CSV file, run directories or a sweep",
+    "laws": "the published laws, what they mean and where they are from",
+    "reproduce": "published numbers recomputed from published data",
     "plan": "which model to train with a budget, from a sweep's laws",
     "report": "the HTML report of an experiment",
 }

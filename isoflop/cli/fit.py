@@ -1,19 +1,44 @@
-"""``isoflop fit``: the laws that a sweep's runs obey."""
+"""``isoflop fit``: the laws that runs obey, and what follows from them."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-DESCRIPTION = """Fits the IsoFLOP minima and the surface L(N, D) to a sweep's finished runs, with intervals.
+if TYPE_CHECKING:
+    from isoflop.cli.study import Answer, Study
+
+DESCRIPTION = """Fits a scaling law to runs: CSV files with columns for two of N, D and C and for the loss (the usual
+names are known), and directories of runs. Prints the law with 95% intervals, and the minima of the IsoFLOP curves where
+the runs share budgets. A sweep's directory is fitted under both conventions of N.
 
 examples:
-  isoflop fit runs/quickstart/sweep
-  isoflop fit sweeps/a --json
+  isoflop fit runs.csv
+  isoflop fit sweeps/a --at 1e15 --json
+  isoflop fit chinchilla.csv --drop-largest 5 --at 5.76e23 --profile beta
+  isoflop fit a.csv b.csv --columns N=size,loss=c4_loss --form powered-sum --save law.json
+  isoflop fit runs.csv --form saturating-power-law --x C --at 1e24
+  isoflop fit runs.csv --validate --next 1e24 --candidates 1e21,3e21 --figures figures/
 """
+
+LEAST_VALIDATED, MOST_VALIDATED = 20, 300  # bootstrap replicates of each of a validation's many fits
+Form = Literal[
+    "auto",
+    "chinchilla",
+    "over-training",
+    "powered-sum",
+    "kaplan",
+    "power-law",
+    "saturating-power-law",
+    "data-constrained",
+]
+Numbers = Annotated[tuple[str, ...], tyro.conf.arg(metavar="C[,C...]"), tyro.conf.UseAppendAction]
+Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME[,NAME...]"), tyro.conf.UseAppendAction]
+Columns = Annotated[tuple[str, ...], tyro.conf.arg(metavar="N=NAME[,loss=NAME...]"), tyro.conf.UseAppendAction]
 
 
 @dataclass(frozen=True)
@@ -21,35 +46,115 @@ class Arguments:
     """Arguments of ``isoflop fit``.
 
     Attributes:
-        sweep: Directory of the sweep.
-        replicates: Bootstrap replicates.
+        runs: CSV files and directories of runs; or one sweep's directory.
+        form: The law to fit; auto is chinchilla, and for a sweep the form that predicts its own larger budgets best.
+        columns: Which column is N, D, C, U (unique tokens) or loss.
+        x: The variable of the forms of one variable.
+        drop_largest: Leave out so many runs of the highest loss.
+        drop_outliers: Leave out the runs that lie over 5 deviations from a first fit.
+        delta: Huber's δ, in log loss: larger residuals weigh linearly.
+        replicates: Bootstrap replicates; 0 for no intervals.
         seed: Seed of the bootstrap.
-        json: Print as JSON.
+        at: Budgets in FLOPs at which to read the best N and D and the loss.
+        validate: Hold out the largest budgets, and see which form would have predicted them.
+        profile: Parameters whose profile likelihood to give.
+        next: Budget in FLOPs of the model that is to be planned: which run would tell most about its size?
+        candidates: Budgets in FLOPs of runs that could be done next; by default the largest, and 3 times it.
+        figures: Folder to draw figures into.
+        format: Format of the figures.
+        save: File to write the law to, as JSON.
+        json: Print everything as one JSON document; an end of an interval that is open is null.
     """
 
-    sweep: tyro.conf.Positional[Path]
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    form: Form = "auto"
+    columns: Columns = ()
+    x: Literal["N", "D", "C"] = "C"
+    drop_largest: int = 0
+    drop_outliers: bool = False
+    delta: float = 1e-3
     replicates: int = 1000
     seed: int = 0
+    at: Numbers = ()
+    validate: bool = False
+    profile: Names = ()
+    next: float | None = None
+    candidates: Numbers = ()
+    figures: Path | None = None
+    format: Literal["png", "svg", "pdf"] = "png"
+    save: Path | None = None
     json: bool = False
 
 
 def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop fit", description=DESCRIPTION)
-    from isoflop.sweeps.fit import fit_results
-    from isoflop.sweeps.results import read_results
+    if not a.runs:
+        raise ValueError("no runs are given; name CSV files or directories of runs, as in: isoflop fit runs.csv")
+    from isoflop.cli.answers import document
 
-    fit = fit_results(read_results(a.sweep), replicates=a.replicates, seed=a.seed)
-    if a.json:
-        print(json.dumps(fit.to_json(), indent=1))
-        return
-    for name, surface in fit.surfaces.items():
-        print(f"surface, N = {name}: {surface.law}")
-        for parameter, (low, high) in surface.parameter_intervals().items():
-            print(f"    {parameter:<6} 95% {low:.4g} to {high:.4g}")
-    if fit.isoflop is not None:
-        print(f"D*(C): {fit.isoflop.tokens}\nN*(C): {fit.isoflop.params}\nL*(C): {fit.isoflop.loss}")
-        for curve in fit.isoflop.curves:
-            print(f"    {curve}")
-    for status in fit.statuses:
-        print(f"note: {status}")
+    answers = list(answer(a, study(a)))
+    print(document(answers) if a.json else "\n\n".join(part.text for part in answers))
+
+
+def study(a: Arguments) -> Study:
+    """Read and fit the runs: as a sweep where they are one and nothing is asked that a sweep's own laws do not have."""
+    from isoflop import laws
+    from isoflop.cli.study import Request, study_runs, study_sweep
+
+    plain = not (a.columns or a.drop_largest or a.drop_outliers) and a.delta == Arguments.delta and a.form == "auto"
+    if len(a.runs) == 1 and (a.runs[0] / "sweep.toml").exists() and plain:
+        return study_sweep(a.runs[0], a.replicates, a.seed)
+    form = laws.Law.forms()["chinchilla" if a.form == "auto" else a.form]()
+    options = (a.x, a.drop_largest, a.drop_outliers, a.delta, a.replicates, a.seed)
+    return study_runs(a.runs, pairs(a.columns), Request(form, *options))
+
+
+def answer(a: Arguments, found: Study) -> Iterator[Answer]:
+    """All that was asked, in the order of a screen."""
+    from isoflop import laws
+    from isoflop.cli import answers
+
+    at = numbers("--at", a.at)
+    profiles = [laws.profile(found.fit, name) for name in parts(a.profile)]
+    fewer = min(MOST_VALIDATED, a.replicates or LEAST_VALIDATED)
+    validation = laws.validate(found.fit.runs, replicates=fewer, seed=a.seed) if a.validate else None
+    yield found.opening
+    if at:
+        yield answers.at_budgets(found, at)
+    if validation is not None:
+        yield answers.validate(validation)
+    if profiles:
+        yield answers.profiles(profiles)
+    if a.next is not None:
+        yield answers.next_run(found, a.next, numbers("--candidates", a.candidates))
+    if a.figures is not None:
+        reach = max([*at, *([a.next] if a.next else [])], default=None)
+        yield answers.figures(found, a.figures, a.format, reach, validation, profiles)
+    if a.save is not None:
+        yield answers.save(found, a.save)
+
+
+def parts(given: tuple[str, ...]) -> list[str]:
+    """What stands between commas, over all repetitions of an option."""
+    return [part.strip() for text in given for part in text.split(",") if part.strip()]
+
+
+def numbers(option: str, given: tuple[str, ...]) -> list[float]:
+    """Budgets of an option. Raises ValueError for what is not a number."""
+    found = []
+    for part in parts(given):
+        try:
+            found.append(float(part))
+        except ValueError:
+            raise ValueError(f"{option} takes budgets in FLOPs, such as 1e22, not {part!r}") from None
+    return found
+
+
+def pairs(given: tuple[str, ...]) -> dict[str, str]:
+    """Columns by symbol. Raises ValueError for what is not a pair."""
+    found = dict(part.partition("=")[::2] for part in parts(given))
+    for symbol, name in found.items():
+        if not name:
+            raise ValueError(f"--columns takes pairs such as N=size,loss=c4_loss, not {symbol!r}")
+    return found

@@ -35,7 +35,7 @@ from .prediction import Prediction, check_replicates, noise_factors, percentile_
 SAME_BUDGET = 0.01  # budgets within this of each other, relatively, are one
 FLOOR_BUDGETS = 4  # the floor of L*(C) is a third parameter: it takes this many minima
 OFF_CENTRE = 0.6  # of the half span of a grid
-LOPSIDED, LOPSIDED_SURE = 0.1, 0.98  # shift of log D* that is worth saying, and how sure it must be
+LOPSIDED, LOPSIDED_SURE = 0.1, 2.33  # shift of log D* that is worth saying, and how sure it must be
 UNKNOWN_FLOOR = (0.0, 0.9)  # where it may lie otherwise, as shares of the lowest minimum
 
 
@@ -253,13 +253,13 @@ def _with_intervals(curves: Sequence[Curve], usable: Sequence[Curve], batch: Arr
 def _shape_warning(curve: Curve) -> str:
     """Say when a curve's grid lies to one side of its minimum, or when the curve is not a parabola."""
     place = off_centre(curve)
-    factor, sure = lopsided(curve)
+    factor, deviations = lopsided(curve)
     said = []
     if abs(place) > OFF_CENTRE:
         said.append(
             f"the minimum lies {abs(place):.0%} of the way to the {'smallest' if place > 0 else 'largest'} model"
         )
-    if abs(np.log(factor)) > LOPSIDED and sure > LOPSIDED_SURE:
+    if abs(np.log(factor)) > LOPSIDED and deviations > LOPSIDED_SURE:
         said.append(f"the curve is lopsided: a cubic would put D* at {factor:.2f}×")
     if not said:
         return ""

@@ -98,7 +98,8 @@ def _search(
         here, zs, ws = (theta, z, weights) if live.size == batch else (theta[live], z[live], weights[live])
         slope, curvature = model.expand(here, zs, ws, delta)
         scale = np.abs(curvature[:, diagonal, diagonal])
-        scale += 1e-12 * scale.max(axis=-1, keepdims=True) + 1e-300
+        # Where all pull with constant force there may be no curvature at all; the slope then sets the step's length.
+        scale += np.abs(slope) + 1e-12 * scale.max(axis=-1, keepdims=True) + 1e-300
         curvature[:, diagonal, diagonal] += damping[live, None] * scale
         _hold(slope, curvature, held)
         step = np.clip(np.linalg.solve(curvature, slope[..., None])[..., 0], -1.0, 1.0)

@@ -54,7 +54,8 @@ class PoweredSum(Terms):
         gammas = np.geomspace(*POWERS, POWER_SIDE) if 5 not in held else np.array([held[5]])
         inner = {place: value for place, value in held.items() if place in (2, 4)}
         if 0 in held:
-            found = [self._above_floor(z, weights, delta, inner, gamma, held[0]) for gamma in gammas]
+            each = max(1, count // len(gammas))
+            found = [self._above_floor(z, weights, delta, inner, gamma, held[0], each) for gamma in gammas]
         else:
             whole = PowerTerms(self.x, self.runs, CHINCHILLA).starts(z, weights, delta, inner, count)
             found = [_with_power(whole, gamma) for gamma in gammas]
@@ -65,12 +66,19 @@ class PoweredSum(Terms):
         return theta[np.argsort(height)[:count]]
 
     def _above_floor(
-        self, z: Array, weights: Array, delta: float, held: Mapping[int, float], gamma: float, log_floor: float
+        self,
+        z: Array,
+        weights: Array,
+        delta: float,
+        held: Mapping[int, float],
+        gamma: float,
+        log_floor: float,
+        count: int,
     ) -> Array:
-        """With the floor known, (L − E)^(1/γ) is a sum of two powers: its best start."""
+        """With the floor known, (L − E)^(1/γ) is a sum of two powers: its best starts."""
         above = np.log(np.maximum(np.exp(z) - np.exp(log_floor), 1e-3 * np.exp(z))) / gamma
         sums = PowerTerms(self.x, self.runs, CHINCHILLA[1:])
-        best = sums.starts(above, weights, delta, {place - 1: value for place, value in held.items()}, 1)
+        best = sums.starts(above, weights, delta, {place - 1: value for place, value in held.items()}, count)
         return np.column_stack([np.full(len(best), log_floor), best, np.full(len(best), gamma)])
 
 

@@ -147,7 +147,10 @@ class Bound:
         if self.recipe.natural is not None:
             with np.errstate(over="ignore"):
                 found = self.recipe.natural(found)
-        return np.stack([found[name] for name in self.form.parameters()], axis=-1)
+        given = self.form.parameters()  # what is held comes back as it was given, to the last digit
+        blanks = self.form.blanks()
+        columns = [found[name] if name in blanks else np.full(len(theta), given[name]) for name in given]
+        return np.stack(columns, axis=-1)
 
     def trade_off(self, theta: Array) -> tuple[Array, Array, Array, Array]:
         """Return A, α, B and β of the sum A/N^α + B/D^β in which N and D meet, each (batch,).
@@ -191,8 +194,8 @@ def bind(form: Law, columns: Mapping[str, Array]) -> Bound:
         if name not in model.names:
             raise ValueError(f"{name} of {type(form).__name__} cannot be held alone; leave it out or fit another form")
         is_log = name in recipe.scales or name in recipe.logs
-        if is_log and value < 0:
-            raise ValueError(f"{name} is held at {value}; it must not be negative")
+        if value < 0 or (value == 0 and not is_log):
+            raise ValueError(f"{name} is held at {value}; it must {'not be negative' if is_log else 'be positive'}")
         held[model.names.index(name)] = float(np.log(max(value, 1e-250))) if is_log else value
     if isinstance(model, Curved):
         model = replace(model, free=tuple(i for i in range(len(model.names)) if i not in held))

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..forms.law import Array, Mask
+from ..forms.law import Array, Index, Mask
 from ..forms.surface import FLOPS
 
 NAMES = {
@@ -58,7 +58,7 @@ class Runs:
             raise ValueError(f"the runs have no column {name}; this form needs it")
         return values
 
-    def take(self, rows: Mask | Array) -> Self:
+    def take(self, rows: Mask | Index) -> Self:
         """Keep some runs."""
         chosen = np.arange(len(self))[rows]
         unique = None if self.U is None else self.U[chosen]

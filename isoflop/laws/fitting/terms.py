@@ -169,7 +169,7 @@ class PowerTerms(Terms):
             theta[:, place] = value
         predicted = sum(np.exp(theta[:, p, None]) * b[i] for p, b, i in zip(places, basis, index, strict=True))
         height = (weights * huber(np.log(predicted) - z, delta)).sum(axis=-1)
-        return theta[_separate(height, cells, count)]
+        return theta[separate(height, cells, count)]
 
     def _basis(self, theta: Array) -> tuple[list[Array], list[Index]]:
         """Every term's shape at its distinct exponents (values, runs), and which of them each cell has (cells,)."""
@@ -202,7 +202,7 @@ class PowerTerms(Terms):
                 known[:, k] = np.exp(held[places[0]])
         unknown = [k for k, places in enumerate(self._places) if places[0] not in held]
         moment = moment - np.einsum("ckm,cm->ck", gram, known)
-        return known + _nonnegative(gram, moment, unknown)
+        return known + nonnegative(gram, moment, unknown)
 
 
 def log_sum(logs: list[Array]) -> tuple[Array, list[Array]]:
@@ -221,7 +221,7 @@ def log_sum(logs: list[Array]) -> tuple[Array, list[Array]]:
     return top, shares
 
 
-def _nonnegative(gram: Array, moment: Array, unknown: list[int]) -> Array:
+def nonnegative(gram: Array, moment: Array, unknown: list[int]) -> Array:
     """Minimise ½cᵀGc − mᵀc over c ≥ 0 in every cell, entries outside ``unknown`` zero: shape (cells, terms)."""
     best, coefficients = np.full(len(gram), np.inf), np.zeros_like(moment)
     todo = np.arange(len(gram))
@@ -241,7 +241,7 @@ def _nonnegative(gram: Array, moment: Array, unknown: list[int]) -> Array:
     return coefficients
 
 
-def _separate(height: Array, cells: Index, count: int) -> Index:
+def separate(height: Array, cells: Index, count: int) -> Index:
     """Return the indices of up to ``count`` lowest cells, no two of them neighbours on the grid."""
     order = np.argsort(height)
     chosen: list[int] = []
