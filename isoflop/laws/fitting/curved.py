@@ -20,6 +20,7 @@ from .terms import huber, nonnegative, separate
 TINY = 1e-30
 DIFFERENCE = 1e-5
 EXPONENT_GRID, LIFE_GRID = np.geomspace(0.08, 1.2, 7), np.log(np.geomspace(0.5, 200.0, 4))  # the first look
+FINE_LIFE_GRID = np.log(np.geomspace(0.3, 1000.0, 25))
 MATCHED_SIDE = 5
 MOST_LIFE = 200.0  # |log R|: beyond it a life is as good as endless, or as none
 
@@ -141,7 +142,9 @@ class Repeated(Curved):
 
     def _grid(self, held: Mapping[int, float]) -> tuple[Array, Array, Index]:
         """Every cell as θ with B = 1 (cells, 7), its log A/B (cells, 1), and its place on the grid (cells, 5)."""
-        axes = {2: EXPONENT_GRID, 4: EXPONENT_GRID, 5: LIFE_GRID, 6: LIFE_GRID}
+        # Half-lives make shallow basins side by side: where the exponents are known, look at them closely.
+        lives = FINE_LIFE_GRID if {2, 4} <= held.keys() else LIFE_GRID
+        axes = {2: EXPONENT_GRID, 4: EXPONENT_GRID, 5: lives, 6: lives}
         values = [np.array([held[place]]) if place in held else axis for place, axis in axes.items()]
         known = {1, 3} <= held.keys()  # then so is the matched size
         values.append(np.linspace(self.x["N"].min(), self.x["N"].max(), 1 if known else MATCHED_SIDE))

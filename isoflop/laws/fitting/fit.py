@@ -187,8 +187,8 @@ class Fit(Generic[L]):
             raise ValueError(f"{name} is a law of {', '.join(variables)}: give {len(variables)} values")
         columns = np.broadcast_arrays(*(np.asarray(p, float) for p in point))
         for name, column in zip(variables, columns, strict=True):
-            if not np.all(column > 0):
-                raise ValueError(f"{name} must be positive to predict a loss")
+            if not np.all(np.isfinite(column) & (column > 0)):
+                raise ValueError(f"{name} must be positive and finite to predict a loss")
         model = self.bound.at({name: column.ravel() for name, column in zip(variables, columns, strict=True)})
         logs = np.minimum(model.log_loss(theta), 460.0)  # a draw that runs off the numbers is merely very bad
         return np.asarray(np.exp(logs).reshape(len(theta), *columns[0].shape))
@@ -234,8 +234,8 @@ def fit(
     """Fit the blanks of ``form`` to runs by minimising Σ w·Huber_δ(log L_pred − log L).
 
     ``runs`` is anything that :func:`~.runs.read_runs` reads, with ``columns`` as there; ``x`` says which column a law
-    of one variable is of ("N", "D" or "C"). ``weights`` are importances, one per run. ``replicates`` bootstrap refits
-    give intervals; 1,000 is a good number.
+    of one variable is of ("N", "D" or "C"). ``weights`` are importances, one per run; zero leaves a run out.
+    ``replicates`` bootstrap refits give intervals; 1,000 is a good number.
 
     Raises ValueError for faulty runs (see read_runs), for no more runs than parameters, and for runs of one budget
     alone, where N and D cannot be told apart. Softer trouble is said in ``statuses``.
@@ -243,6 +243,7 @@ def fit(
     table = read_runs(runs, columns=columns)
     law = form() if isinstance(form, type) else form
     w = np.ones(len(table)) if weights is None else _importances(weights, len(table))
+    table, w = table.take(w > 0), w[w > 0]  # a run without weight is as if it were not there
     bound = bind(law, _variables(law, table, x))
     _refuse_undetermined(bound, table)
     if not delta > 0:

@@ -24,7 +24,7 @@ import numpy as np
 from ..forms.law import Array, Law
 from .fit import Fit
 from .newton import EXPONENTS
-from .statuses import FLOORS
+from .statuses import FLOORS, LOSS_PRECISION
 
 POINTS = 61
 TOLERANCE = 1e-7  # of the objective
@@ -72,12 +72,9 @@ def profile(fit: Fit[Law], name: str) -> Profile:
     Raises ValueError for a name that is not a fitted parameter of the form, or one that the search knows only together
     with others.
     """
-    if name not in fit.bound.free or name not in fit.law.parameters():
-        known = ", ".join(n for n in fit.bound.free if n in fit.law.parameters())
-        raise ValueError(f"{name} cannot be profiled; of this fit these can: {known}")
-    scale = fit.bound.recipe.scales.get(name)
-    if scale is not None:
-        raise ValueError(f"{name} moves with its exponent: profile {scale[1]} instead")
+    known = _profiled(fit)
+    if name not in known:
+        raise ValueError(f"{name} cannot be profiled; of this fit these can: {', '.join(known) or 'none'}")
     place = fit.bound.model.names.index(name)
     is_log = name in fit.bound.recipe.scales or name in fit.bound.recipe.logs
     best = float(fit.law.parameters()[name])
@@ -85,14 +82,20 @@ def profile(fit: Fit[Law], name: str) -> Profile:
     theta = np.repeat(fit.theta[None], len(values), axis=0)
     theta[:, place] = np.log(values) if is_log else values
     heights = _held_minima(fit, theta, place)
-    statistic = 2 * _kappa(fit) * (heights - fit.objective)
-    return Profile(name, best, values, np.maximum(statistic, 0.0), fit.freedom)
+    statistic = 2 * _kappa(fit) * np.maximum(heights - fit.objective, 0.0)
+    return Profile(name, best, values, np.where(values == best, 0.0, statistic), fit.freedom)
+
+
+def _profiled(fit: Fit[Law]) -> list[str]:
+    """The fitted parameters that stand alone in θ; a coefficient is left out, as it moves with its exponent."""
+    scales = fit.bound.recipe.scales
+    return [name for name in fit.bound.free if name in fit.law.parameters() and scales.get(name) is None]
 
 
 def _grid(fit: Fit[Law], name: str, best: float) -> Array:
     """Values from end to end of the parameter's range, and more of them about its best."""
     if name in FLOORS:
-        top = float(fit.runs.loss.min())
+        top = max(float(fit.runs.loss.min()), 1.4 * best)  # noise may put losses below the floor
         wide = np.linspace(1e-3 * top, 0.9999 * top, POINTS)
     elif name in fit.bound.recipe.logs:
         wide = np.geomspace(*LOG_RANGE, POINTS)
@@ -125,10 +128,10 @@ def _held_minima(fit: Fit[Law], theta: Array, place: int) -> Array:
 
 def _kappa(fit: Fit[Law]) -> float:
     """E[ψ′]/E[ψ²]: what turns the objective's rise into a χ² statistic."""
-    delta, sd = fit.problem.delta, max(fit.residual_sd, 1e-12)
-    slope = math.erf(delta / sd / math.sqrt(2))
-    square = float(np.sum(np.clip(fit.residuals, -delta, delta) ** 2) / max(fit.freedom, 1))
-    return slope / max(square, 1e-300)
+    delta, sd, weights = fit.problem.delta, max(fit.residual_sd, LOSS_PRECISION), fit.problem.weights
+    slope = math.erf(delta / sd / math.sqrt(2)) * weights.mean()
+    square = np.sum((weights * np.clip(fit.residuals, -delta, delta)) ** 2) / fit.freedom
+    return float(slope / max(square, np.mean(weights**2) * LOSS_PRECISION**2))
 
 
 def _quantile(level: float, freedom: int) -> float:

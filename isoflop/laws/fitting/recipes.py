@@ -34,8 +34,8 @@ class Recipe:
 
     ``variables`` are the columns it needs. ``scales`` maps each coefficient of θ (a logarithm) to the column that it
     is centred with and that column's exponent; ``logs`` are further entries of θ that are logarithms. ``natural`` turns
-    uncentred internal parameters into the law's, where the names or meanings differ; ``fixed`` are internal parameters
-    that the form never varies.
+    uncentred internal parameters into the law's, where the names or meanings differ, and ``called`` says which of the
+    law's an internal exponent is, up to sign or scale; ``fixed`` are internal parameters that the form never varies.
     """
 
     variables: tuple[str, ...]
@@ -44,6 +44,7 @@ class Recipe:
     fixed: Mapping[str, float] = field(default_factory=dict)
     logs: tuple[str, ...] = ()
     natural: Callable[[Parameters], Parameters] | None = None
+    called: Mapping[str, str] = field(default_factory=dict)
 
 
 def power_terms(*terms: Term) -> Binder:
@@ -54,6 +55,11 @@ def power_terms(*terms: Term) -> Binder:
 def powered_sum(x: Mapping[str, Array], runs: int, centre: Mapping[str, float]) -> Model:
     """Bind a power of a sum of powers."""
     return PoweredSum(x=x, runs=runs)
+
+
+def power(base: Array, exponent: Array) -> Array:
+    """base^exponent, kept finite: where an exponent is not identified the scale beside it is no number at all."""
+    return np.asarray(np.exp(np.clip(np.log(base) * exponent, -600, 600)))
 
 
 def repeated(x: Mapping[str, Array], runs: int, centre: Mapping[str, float]) -> Model:
@@ -70,18 +76,20 @@ RECIPES: dict[type[Law], Recipe] = {
         power_terms(Term("E"), Term("A", "N", "eta"), Term("B", "D", "eta")),
         {"E": None, "A": ("N", "eta"), "B": ("D", "eta")},
         natural=lambda p: {"E": p["E"], "a": p["A"], "beta": p["B"] * 6 ** (p["eta"] / 2), "b": -p["eta"]},
+        called={"eta": "b"},
     ),
     SaturatingPowerLaw: Recipe(
         ("x",),
         power_terms(Term("floor"), Term("fall", "x", "exponent")),
         {"floor": None, "fall": ("x", "exponent")},
-        natural=lambda p: p | {"scale": p["fall"] ** (1 / p["exponent"])},
+        natural=lambda p: p | {"scale": power(p["fall"], 1 / p["exponent"])},
     ),
     PowerLaw: Recipe(
         ("x",),
         power_terms(Term("coefficient", "x", "fall")),
         {"coefficient": ("x", "fall")},
         natural=lambda p: p | {"exponent": -p["fall"]},
+        called={"fall": "exponent"},
     ),
     PoweredSumLaw: Recipe(("N", "D"), powered_sum, BOTH),
     KaplanSurface: Recipe(
@@ -90,11 +98,12 @@ RECIPES: dict[type[Law], Recipe] = {
         BOTH,
         fixed={"E": 0.0, "beta": 1.0},
         natural=lambda p: {
-            "Nc": p["A"] ** (1 / p["alpha"]),
+            "Nc": power(p["A"], 1 / p["alpha"]),
             "alpha_N": p["alpha"] * p["gamma"],
             "Dc": p["B"],
             "alpha_D": p["gamma"],
         },
+        called={"alpha": "alpha_N", "gamma": "alpha_D"},
     ),
     DataConstrained: Recipe(("N", "D", "U"), repeated, BOTH, logs=("R_D", "R_N")),
 }
@@ -114,6 +123,10 @@ class Bound:
     def free(self) -> tuple[str, ...]:
         """The names of θ's entries that are fitted."""
         return tuple(name for i, name in enumerate(self.model.names) if i not in self.held)
+
+    def called(self, name: str) -> str:
+        """Say an entry of θ in the law's own words."""
+        return self.recipe.called.get(name, name)
 
     @property
     def mask(self) -> Mask:
@@ -145,8 +158,7 @@ class Bound:
         """Turn θ of shape (batch, entries) into the law's parameters, in the order of its fields."""
         found = self.internal(theta)
         if self.recipe.natural is not None:
-            with np.errstate(over="ignore"):
-                found = self.recipe.natural(found)
+            found = self.recipe.natural(found)
         given = self.form.parameters()  # what is held comes back as it was given, to the last digit
         blanks = self.form.blanks()
         columns = [found[name] if name in blanks else np.full(len(theta), given[name]) for name in given]

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +29,7 @@ NAMES = {
     "U": ("u", "unique_tokens", "unique"),
     "loss": ("l", "validation_loss", "val_loss", "final_loss", "eval_loss"),
 }
+SUMMARY = {"N": "N_matmul", "D": "tokens", "loss": "validation_loss"}  # keys of a run's summary.json
 SHOWN = 5  # rows named in a sentence
 
 
@@ -79,16 +80,20 @@ def read_runs(source: Any, *, columns: Mapping[str, str] | None = None) -> Runs:
     One of N, D, C may be missing: it follows from C = 6ND. A directory is searched for ``summary.json`` files. A list
     of sources is read one after the other.
 
-    Raises ValueError naming the rows for values that are not positive numbers, rows that are the same run twice, and
-    budgets of mixed conventions; FileNotFoundError for a path that is not there.
+    Raises ValueError naming the file or the rows for values that are not positive numbers, rows that are the same run
+    twice, and budgets of mixed conventions; FileNotFoundError for a path that is not there.
     """
     if isinstance(source, Runs):
         return source
+    if isinstance(source, list | tuple) and len(source) == 1:
+        return read_runs(source[0], columns=columns)
     if isinstance(source, list | tuple):
-        return _joined([read_runs(part, columns=columns) for part in source])
+        return _joined([_part(part, f"source {i}", columns) for i, part in enumerate(source, 1)])
     if isinstance(source, str | Path):
-        path = Path(source)
-        return _checked(*_table(path, columns or {}))
+        try:
+            return _checked(*_table(Path(source), columns or {}))
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
     if hasattr(source, "keys") and hasattr(source, "__getitem__"):
         table = {str(name): source[name] for name in source.keys()}  # noqa: SIM118 (a data frame's keys are its columns)
         return _checked(_chosen(table, columns or {}), ())
@@ -105,7 +110,9 @@ def _chosen(table: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, A
     unknown = set(columns) - set(NAMES)
     if unknown:
         raise ValueError(f"columns names {', '.join(sorted(unknown))}; the symbols are {', '.join(NAMES)}")
-    plain = {name.lower().strip().replace(" ", "_").replace("-", "_"): name for name in table}
+    plain: dict[str, list[str]] = {}
+    for name in table:
+        plain.setdefault(name.lower().strip().replace(" ", "_").replace("-", "_"), []).append(name)
     found = {}
     for symbol, usual in NAMES.items():
         if symbol in columns:
@@ -114,8 +121,10 @@ def _chosen(table: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, A
             found[symbol] = table[columns[symbol]]
         elif symbol in table:
             found[symbol] = table[symbol]
-        elif name := next((plain[alias] for alias in (symbol.lower(), *usual) if alias in plain), None):
-            found[symbol] = table[name]
+        elif names := next((plain[alias] for alias in (symbol.lower(), *usual) if alias in plain), None):
+            if len(names) > 1:
+                raise ValueError(f"{' and '.join(map(repr, names))} may both be {symbol}: say which with columns=")
+            found[symbol] = table[names[0]]
     missing = ["loss"] * ("loss" not in found) + (
         ["two of N, D and C"] if len({"N", "D", "C"} & set(found)) < 2 else []
     )
@@ -129,6 +138,10 @@ def _chosen(table: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, A
 
 def _checked(found: dict[str, Any], labels: Sequence[str]) -> Runs:
     """Turn cells into numbers, fill in what follows from C = 6ND, and look for faults."""
+    for symbol, values in found.items():
+        if not _is_column(values):
+            kind = type(values).__name__
+            raise ValueError(f"{symbol} is not one column but a {kind}; give a list or an array, one entry per run")
     sizes = {symbol: len(values) for symbol, values in found.items()}
     if len(set(sizes.values())) > 1:
         listing = ", ".join(f"{symbol} has {size}" for symbol, size in sizes.items())
@@ -138,12 +151,17 @@ def _checked(found: dict[str, Any], labels: Sequence[str]) -> Runs:
         raise ValueError("there are no runs")
     c = {symbol: _numbers(symbol, values, labels) for symbol, values in found.items()}
     given = "C" in c and "N" in c and "D" in c
-    if "C" not in c:
-        c["C"] = FLOPS * c["N"] * c["D"]
-    if "N" not in c:
-        c["N"] = c["C"] / FLOPS / c["D"]
-    if "D" not in c:
-        c["D"] = c["C"] / FLOPS / c["N"]
+    with np.errstate(over="ignore", under="ignore"):
+        if "C" not in c:
+            c["C"] = FLOPS * c["N"] * c["D"]
+        if "N" not in c:
+            c["N"] = c["C"] / FLOPS / c["D"]
+        if "D" not in c:
+            c["D"] = c["C"] / FLOPS / c["N"]
+        product = c["N"] * c["D"]
+    beyond = np.flatnonzero(~(np.isfinite(product) & np.isfinite(c["C"]) & (product > 0) & (c["C"] > 0)))
+    if beyond.size:
+        raise ValueError(f"C = 6ND is beyond all numbers for {labels[beyond[0]]}: N is in parameters, D in tokens")
     runs = Runs(c["N"], c["D"], c["loss"], c["C"], c.get("U"), labels)
     _refuse_duplicates(runs)
     notes = _budget_notes(runs) if given else ()
@@ -157,14 +175,29 @@ def _numbers(symbol: str, values: Any, labels: Sequence[str]) -> Array:
     for i, value in enumerate(values):
         try:
             numbers[i] = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             numbers[i] = np.nan
         if not (np.isfinite(numbers[i]) and numbers[i] > 0):
-            bad.append(f"{labels[i]} has {value!r}" if isinstance(value, str) else f"{labels[i]} has {value}")
+            bad.append(f"{labels[i]} has {_shown(value)}")
     if bad:
         listing = "; ".join(bad[:SHOWN]) + ("; …" if len(bad) > SHOWN else "")
         raise ValueError(f"{symbol} must be positive and finite, but {listing}: drop or repair these runs")
     return numbers
+
+
+def _is_column(values: Any) -> bool:
+    """Whether this is a vector: an array, a series, a list."""
+    if isinstance(values, str | bytes | Mapping | Set):
+        return False
+    return hasattr(values, "__len__") and hasattr(values, "__iter__") and getattr(values, "ndim", 1) == 1
+
+
+def _shown(value: Any) -> str:
+    """What stands in a cell, shortly."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return "nothing"
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def _refuse_duplicates(runs: Runs) -> None:
@@ -182,7 +215,8 @@ def _refuse_duplicates(runs: Runs) -> None:
 
 def _budget_notes(runs: Runs) -> tuple[str, ...]:
     """Compare the budgets with N·D: refuse tables that mix conventions, and say which one a table has."""
-    ratio = runs.C / (runs.N * runs.D)
+    with np.errstate(over="ignore"):
+        ratio = runs.C / (runs.N * runs.D)
     forward = ratio < 3.0
     if forward.any() and (ratio > 4.5).any():
         few, many = (forward, "6ND") if 2 * forward.sum() <= len(runs) else (~forward, "2ND")
@@ -198,13 +232,29 @@ def _budget_notes(runs: Runs) -> tuple[str, ...]:
 
 
 def _read_csv(path: Path) -> tuple[dict[str, Any], list[str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        rows = [(reader.line_num, row) for row in reader]
-    if not reader.fieldnames:
-        raise ValueError(f"{path} is empty; the first line must name the columns")
-    table: dict[str, Any] = {name: [row[name] for _, row in rows] for name in reader.fieldnames if name}
-    return table, [f"line {line}" for line, _ in rows]
+    """Read the cells of a CSV file by column, and the lines that they stand on; rows of empty cells are left out."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except UnicodeDecodeError:
+        raise ValueError("this is not text in UTF-8; save it as CSV in UTF-8") from None
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num} is not CSV: {error}") from None
+    lines = [(number, cells) for number, cells in lines if any(cells)]
+    if not lines:
+        raise ValueError("the file is empty; its first line must name the columns")
+    (_, names), *rows = lines
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the first line has {', '.join(twice)} more than once; give every column its own name")
+    for number, cells in rows:
+        if any(cells[len(names) :]):
+            raise ValueError(
+                f"line {number} has {len(cells)} cells and the first line {len(names)}; quote what has commas"
+            )
+    table = {name: [cells[i] if i < len(cells) else None for _, cells in rows] for i, name in enumerate(names) if name}
+    return table, [f"line {number}" for number, _ in rows]
 
 
 def _read_directory(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -212,15 +262,33 @@ def _read_directory(path: Path) -> tuple[dict[str, Any], list[str]]:
     # A trunk is at its full learning rate: its loss is not that of a finished run.
     files = sorted(file for file in path.rglob("summary.json") if file.parent.name != "trunk")
     if not files:
-        raise ValueError(f"{path} has no finished run: no summary.json anywhere beneath it")
-    summaries = [json.loads(file.read_text()) for file in files]
-    keys = {"N": "N_matmul", "D": "tokens", "loss": "validation_loss"}
-    for file, summary in zip(files, summaries, strict=True):
-        missing = [key for key in keys.values() if key not in summary]
-        if missing:
-            raise ValueError(f"{file} has no {', '.join(missing)}: it is not the summary of a run")
-    table = {symbol: [summary[key] for summary in summaries] for symbol, key in keys.items()}
-    return table, [str(file.parent.relative_to(path)) for file in files]
+        raise ValueError("there is no finished run: no summary.json anywhere beneath")
+    summaries = [_read_summary(file) for file in files]
+    table = {symbol: [summary[key] for summary in summaries] for symbol, key in SUMMARY.items()}
+    return table, [str(file.parent.relative_to(path)) if file.parent != path else path.name for file in files]
+
+
+def _read_summary(file: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON ({error}); delete it, or finish the run again") from None
+    missing = [key for key in SUMMARY.values() if not isinstance(summary, dict) or key not in summary]
+    if missing:
+        raise ValueError(f"{file} has no {', '.join(missing)}: it is not the summary of a run")
+    return dict(summary)
+
+
+def _part(source: Any, name: str, columns: Mapping[str, str] | None) -> Runs:
+    """Read one of several sources, saying with every row and every fault which one it is."""
+    if isinstance(source, str | Path):
+        runs, name = read_runs(source, columns=columns), Path(source).name
+    else:
+        try:
+            runs = read_runs(source, columns=columns)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return replace(runs, labels=tuple(f"{name} {label}" for label in runs.labels))
 
 
 def _joined(parts: Sequence[Runs]) -> Runs:

@@ -36,10 +36,11 @@ def _design(bound: Bound, runs: Runs) -> list[str]:
     free, said = len(bound.free), []
     if len(runs) < 2 * free:
         said.append(f"too few points: {len(runs)} runs for {free} parameters; the intervals are rough")
+    needed = 3 if FLOORS & set(bound.free) else 2  # values that tell a coefficient, an exponent and a floor
     for name in bound.recipe.variables:
-        if name in ("N", "D"):
+        if name in ("N", "D") and _has_own_exponent(bound, name):
             distinct = np.unique(np.round(np.log(runs.column(name)), 3)).size
-            if distinct < 3:
+            if distinct < needed:
                 what = WHAT[name]
                 said.append(f"only {distinct} distinct {what}: the exponent of {name} is not identified; add others")
     if set(bound.recipe.variables) >= {"N", "D"}:
@@ -47,6 +48,15 @@ def _design(bound: Bound, runs: Runs) -> list[str]:
         if budgets == 2:
             said.append("too few budgets: two cannot show whether the law holds; add a third")
     return said
+
+
+def _has_own_exponent(bound: Bound, column: str) -> bool:
+    """Whether a column has a fitted exponent that no other column shares."""
+    scales = [scale for scale in bound.recipe.scales.values() if scale is not None]
+    return any(
+        own == column and exponent in bound.free and {c for c, e in scales if e == exponent} == {column}
+        for own, exponent in scales
+    )
 
 
 def _flat(bound: Bound, theta: Array, sd: float) -> list[str]:
@@ -68,7 +78,7 @@ def _flat(bound: Bound, theta: Array, sd: float) -> list[str]:
         if edge or relative > FLAT:
             error_size = f"{relative:.0%} of its value" if relative < 2 else "more than twice its value"
             why = "it ends at the edge of its range" if edge else f"its standard error is {error_size}"
-            said.append(f"{name} is not identified: {why}; {_remedy(bound, name)}")
+            said.append(f"{bound.called(name)} is not identified: {why}; {_remedy(bound, name)}")
     return said
 
 
@@ -88,7 +98,7 @@ def _draws(bound: Bound, draws: Array, z: Array) -> list[str]:
             continue
         column = draws[:, place]
         if place in bound.model.exponents:
-            shares[f"{name} at the edge"] = np.mean((column <= EXPONENTS[0]) | (column >= EXPONENTS[1]))
+            shares[f"{bound.called(name)} at the edge"] = np.mean((column <= EXPONENTS[0]) | (column >= EXPONENTS[1]))
         elif name in FLOORS:
             shares[f"{name} at zero"] = np.mean(column < np.log(1e-3) + z.min())
     return [
@@ -106,7 +116,7 @@ def _outliers(problem: Problem, runs: Runs, theta: Array, residuals: Array, sd: 
         return []
     without = problem.without(far).minimum_from(theta)
     before, after = (bound.natural(t[None])[0] for t in (theta, without))
-    exponents = {bound.model.names[place] for place in bound.model.exponents}
+    exponents = {bound.called(bound.model.names[place]) for place in bound.model.exponents}
     changes = [
         f"{name} from {old:.4g} to {new:.4g}"
         for name, old, new in zip(bound.form.parameters(), before, after, strict=True)
