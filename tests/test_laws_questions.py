@@ -1,6 +1,7 @@
 """What is asked of a fit: every form back, flat directions, roll-forward, which run next, two methods together."""
 
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,12 @@ def test_llama_3s_two_methods_disagree_and_it_is_said():
 def test_methods_that_agree_say_so():
     runs = sweep(laws.BESIROGLU_2024, np.geomspace(1e18, 1e20, 5), span=1.5)
     assert "agree" in laws.compare(runs, 3e20, replicates=50).statement
+
+
+def test_results_can_be_sent_to_another_process_and_print_shortly():
+    runs = noisy(sweep(laws.BESIROGLU_2024, np.geomspace(1e18, 1e20, 4)), 6)
+    comparison = laws.compare(runs, 3e20, replicates=30)
+    again = pickle.loads(pickle.dumps(comparison))
+    assert again.surface.optimal(1e21).N == comparison.surface.optimal(1e21).N
+    for value in (comparison, comparison.surface, comparison.isoflop, comparison.surface.runs):
+        assert len(repr(value)) < 250

@@ -369,3 +369,25 @@ def test_taking_runs_keeps_every_column_and_label_together(rows, data):
     assert taken.loss.tolist() == [row[2] for row, kept in zip(rows, mask, strict=True) if kept]
     assert taken.U.tolist() == [row[1] / 2 for row, kept in zip(rows, mask, strict=True) if kept]
     assert math.isclose(taken.C[0], 6 * taken.N[0] * taken.D[0], rel_tol=1e-14)
+
+
+def test_other_delimiters_are_read_and_json_is_named(tmp_path):
+    file = tmp_path / "runs.csv"
+    for delimiter in ";\t":
+        file.write_text(delimiter.join(("N", "D", "loss")) + "\n" + delimiter.join(("1e8", "2e9", "3.1")) + "\n")
+        assert read_runs(file).loss.tolist() == [3.1]
+    file.write_text('[{"N": 1, "D": 2, "loss": 3}]')
+    with pytest.raises(ValueError, match=r"runs.csv: this is JSON, not CSV"):
+        read_runs(file)
+
+
+def test_a_column_serves_once_and_thousands_separators_are_named():
+    with pytest.raises(ValueError, match="'D' is given for both N and D"):
+        read_runs({"D": [1e9], "loss": [3.0]}, columns={"N": "D", "D": "D"})
+    with pytest.raises(ValueError, match=r"'1,000,000' \(thousands separators are not understood\)"):
+        read_runs({"N": ["1,000,000"], "D": ["1e9"], "loss": ["3"]})
+
+
+def test_runs_that_repeat_their_data_are_told_which_form_knows_of_it():
+    runs = read_runs({"N": [1e8, 2e8], "D": [8e9, 9e9], "U": [1e9, 1e9], "loss": [3.0, 2.9]})
+    assert any("DataConstrained is the form" in note for note in runs.notes)

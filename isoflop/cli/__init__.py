@@ -22,6 +22,8 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
+RESUMING = ("quickstart", "prepare", "train", "sweep")
+
 
 def usage() -> str:
     """The list of commands."""
@@ -40,15 +42,24 @@ def usage() -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        sys.exit(dispatch(arguments))
+    except BrokenPipeError:  # whoever read us has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Do what the command line asks; return the exit status."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
-        sys.exit(0 if arguments else 2)
+        print(usage(), flush=True)
+        return 0 if arguments else 2
     if arguments[0] in ("-V", "--version"):
         from isoflop import __version__
 
         print(__version__)
-        sys.exit(0)
-    sys.exit(run(arguments[0], arguments[1:]))
+        return 0
+    return run(arguments[0], arguments[1:])
 
 
 def run(name: str, arguments: list[str]) -> int:
@@ -66,9 +77,9 @@ def run(name: str, arguments: list[str]) -> int:
     command = importlib.import_module(f"isoflop.cli.{name}")
     try:
         command.main(arguments)
+        sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        raise
     except ModuleNotFoundError as error:
         extra = {"torch": "train", "matplotlib": "report"}.get(error.name or "")
         if extra is None:
@@ -76,7 +87,8 @@ def run(name: str, arguments: list[str]) -> int:
         print(f"isoflop: this needs {error.name}: pip install 'isoflop[{extra}]'", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("isoflop: stopped; the same command goes on", file=sys.stderr)
+        kept = "; the same command goes on" if name in RESUMING else ""
+        print(f"isoflop: stopped{kept}", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
         print(f"isoflop: {error}", file=sys.stderr)

@@ -93,8 +93,23 @@ def main(arguments: list[str]) -> None:
         raise ValueError("no runs are given; name CSV files or directories of runs, as in: isoflop fit runs.csv")
     from isoflop.cli.answers import document
 
-    answers = list(answer(a, study(a)))
-    print(document(answers) if a.json else "\n\n".join(part.text for part in answers))
+    refuse(a)
+    answers = answer(a, study(a))
+    if a.json:
+        print(document(list(answers)))
+        return
+    for place, part in enumerate(answers):  # as soon as each is known
+        print(("\n" if place else "") + part.text, flush=True)
+
+
+def refuse(a: Arguments) -> None:
+    """Say before any work is done what cannot be answered."""
+    if (a.at or a.next is not None) and not a.replicates:
+        raise ValueError("--at and --next give intervals, which --replicates 0 leaves out; give at least 20")
+    if (a.at or a.next is not None) and a.form == "data-constrained":
+        raise ValueError("data-constrained has no optimum without its unique tokens: leave --at and --next out")
+    if a.candidates and a.next is None:
+        raise ValueError("--candidates are for --next BUDGET, which says what is to be decided; give both")
 
 
 def study(a: Arguments) -> Study:

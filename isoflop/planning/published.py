@@ -14,6 +14,7 @@ from isoflop.laws import LIBRARY, LLAMA3_TOKENS, LossSurface
 from isoflop.planning.shape import human
 
 FLOPS = 6.0
+SENSIBLE = (1e12, 1e30)  # budgets at which a published law may still mean something
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,18 @@ class PublishedReading:
     def __str__(self) -> str:
         loss = "" if self.loss is None else f"{self.loss:.3f}"
         mark = "" if self.verified else "  (constants not verified)"
-        sizes = f"{human(self.N):>9}{human(self.D):>9}{self.D / self.N:>10.1f}{loss:>8}"
-        return f"{self.name:<26}{sizes}  {self.meaning.split(':')[0].split(';')[0]}{mark}"
+        sizes = f"{human(self.N):>9} {human(self.D):>9} {self.D / self.N:>9.1f} {loss:>7}"
+        return f"{self.name:<26}{sizes}  {self.meaning}{mark}"
 
 
 def published_readings(budget: float) -> list[PublishedReading]:
     """Read the library at ``budget`` FLOPs (6ND), in the library's order. Raises ValueError unless it is positive."""
     if not budget > 0:
         raise ValueError(f"the budget is {budget}; give a positive number of FLOPs")
+    if not SENSIBLE[0] <= budget <= SENSIBLE[1]:
+        raise ValueError(
+            f"{budget:.3g} FLOPs is far outside what any published law saw ({SENSIBLE[0]:g} to {SENSIBLE[1]:g})"
+        )
     return list(_readings(budget))
 
 
@@ -53,5 +58,5 @@ def _readings(budget: float) -> Iterator[PublishedReading]:
 
 def table(budget: float) -> str:
     """The readings as text."""
-    head = f"{'published law':<26}{'N':>9}{'D':>9}{'D/N':>10}{'loss':>8}  N and C as in the source"
+    head = f"{'published law':<26}{'N':>9} {'D':>9} {'D/N':>9} {'loss':>7}  N and C as in the source"
     return "\n".join([f"at C = {budget:.4g} FLOPs", head, *map(str, published_readings(budget))])

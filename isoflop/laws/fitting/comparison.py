@@ -25,7 +25,7 @@ APART = 1.25  # the two sizes, beyond which it is said that they disagree
 LARGE_DELTA = 0.1  # Huber's δ beyond all residuals: least squares in log L
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """What minima and surface say of a budget: both analyses, their N*, D* and loss, and the statement."""
 
@@ -42,6 +42,9 @@ class Comparison:
     def ratio(self) -> float:
         """D* of the minima over D* of the surface."""
         return float(self.D.value / self.by_surface.D.value)
+
+    def __repr__(self) -> str:
+        return f"Comparison[C = {self.C:.4g}, D* of the minima / D* of the surface = {self.ratio:.3g}]"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -85,8 +88,9 @@ def compare(
     """
     table = read_runs(runs, columns=columns)
     budgets = group_budgets(table.C)
-    nominal = budgets.values[budgets.of] if budgets.are_curves else table.C
-    isoflop = analyse(nominal, table.N, table.D, table.loss, replicates=replicates, seed=seed)
+    if not budgets.are_curves:
+        raise ValueError("the runs do not cluster at budgets, so there are no IsoFLOP minima to compare with; use fit")
+    isoflop = analyse(budgets.values[budgets.of], table.N, table.D, table.loss, replicates=replicates, seed=seed)
     surface = fit(table, form, replicates=replicates, seed=seed)
     return compare_fits(surface, isoflop, C)
 
@@ -104,10 +108,11 @@ def _statement(
     if 1 / APART < ratio < APART:
         return f"The two agree: D* within {abs(np.log(ratio)):.0%} of each other."
     largest = max(curve.budget for curve in isoflop.curves)
+    reach = f"{C / largest:.3g} times beyond the largest budget" if largest < C else "within the budgets that were run"
     overlap = max(D.confidence[0], best.D.confidence[0]) <= min(D.confidence[1], best.D.confidence[1])
     says = (
-        f"The two DISAGREE: the minima want {ratio:.2g}× the surface's tokens, {C / largest:.3g}× beyond the largest "
-        f"budget; their 95% intervals {'overlap' if overlap else 'do not overlap'}."
+        f"The two DISAGREE: the minima want {ratio:.2g}× the surface's tokens, {reach}; their 95% intervals "
+        f"{'overlap all the same: neither is refuted' if overlap else 'do not overlap: one form does not hold'}."
     )
     return " ".join([says, _price(surface, C, best, D), *_sensitivity(surface, C, best), _advice(largest)])
 

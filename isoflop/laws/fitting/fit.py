@@ -15,7 +15,7 @@ Left out: model misspecification (the intervals assume that the form holds; :mod
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -53,7 +53,7 @@ class OptimalPrediction:
         return "\n".join([f"C = {self.C:.4g} FLOPs", *(f"  {name:<5} {value}" for name, value in lines)])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Fit(Generic[L]):
     """A fitted law and what is known of its uncertainty.
 
@@ -69,10 +69,10 @@ class Fit(Generic[L]):
     residual_sd: float
     draws: Array
     statuses: tuple[str, ...]
-    seed: int = field(repr=False)
-    theta: Array = field(repr=False)
-    theta_draws: Array = field(repr=False)
-    problem: Problem = field(repr=False)
+    seed: int
+    theta: Array
+    theta_draws: Array
+    problem: Problem
 
     @property
     def bound(self) -> Bound:
@@ -168,6 +168,9 @@ class Fit(Generic[L]):
             "statuses": list(self.statuses),
         }
 
+    def __repr__(self) -> str:
+        return f"Fit[{self.law}, {self.residuals.size} runs, {len(self.draws)} replicates]"
+
     def __str__(self) -> str:
         lines = [f"{self.law}   ({self.residuals.size} runs, residual sd {self.residual_sd:.2%})"]
         if len(self.theta_draws):
@@ -177,7 +180,9 @@ class Fit(Generic[L]):
 
     def _replicates(self) -> Array:
         if not len(self.theta_draws):
-            raise ValueError("this fit has no replicates, so no intervals; refit with replicates=1000")
+            raise ValueError(
+                "this fit has no replicates, so no intervals; refit with replicates=1000, or ask fit.law for the point"
+            )
         return self.theta_draws
 
     def _evaluate(self, theta: Array, *point: ArrayLike) -> Array:

@@ -19,8 +19,7 @@ Left out: noise that differs between budgets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,7 +38,7 @@ LOPSIDED, LOPSIDED_SURE = 0.1, 2.33  # shift of log D* that is worth saying, and
 UNKNOWN_FLOOR = (0.0, 0.9)  # where it may lie otherwise, as shares of the lowest minimum
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class IsoFLOPAnalysis:
     """The curves, the laws of their minima, and bootstrap draws of those laws (rows of NaN: no answer).
 
@@ -58,8 +57,8 @@ class IsoFLOPAnalysis:
     loss_draws: Array
     run_sd: float
     statuses: tuple[str, ...]
-    scatter: Mapping[str, tuple[float, int]] = field(repr=False)
-    seed: int = field(repr=False)
+    scatter: Mapping[str, tuple[float, int]]
+    seed: int
 
     def tokens_at(self, C: float, level: float = 0.95) -> Prediction:
         """Predict compute-optimal tokens; ``interval`` is for the minimum measured at a new budget."""
@@ -101,6 +100,9 @@ class IsoFLOPAnalysis:
     def _noise(self, what: str, seed: int) -> Array:
         sd, freedom = self.scatter[what]
         return noise_factors(sd, freedom, len(self.token_draws), seed)
+
+    def __repr__(self) -> str:
+        return f"IsoFLOPAnalysis[{len(self.curves)} budgets, D*(C): {self.tokens}, N*(C): {self.params}]"
 
     def __str__(self) -> str:
         laws = [f"D*(C): {self.tokens}", f"N*(C): {self.params}", f"L*(C): {self.loss}"]
@@ -144,7 +146,7 @@ def analyse(
         loss_draws=draws[2],
         run_sd=run_sd,
         statuses=tuple(_statuses(curves, usable, freedom, laws[2][0], batch, spreads)),
-        scatter=MappingProxyType(_scatter(spreads, run_sd, freedom)),
+        scatter=_scatter(spreads, run_sd, freedom),
         seed=seed,
     )
 
@@ -242,9 +244,7 @@ def _with_intervals(curves: Sequence[Curve], usable: Sequence[Curve], batch: Arr
         return list(curves)
     low, high = (np.asarray(bound) for bound in percentile_interval(batch, 0.95))
     found = {
-        curve.budget: MappingProxyType(
-            {name: (float(low[i, j]), float(high[i, j])) for j, name in enumerate(("D", "N", "loss"))}
-        )
+        curve.budget: {name: (float(low[i, j]), float(high[i, j])) for j, name in enumerate(("D", "N", "loss"))}
         for i, curve in enumerate(usable)
     }
     return [replace(curve, intervals=found.get(curve.budget, curve.intervals)) for curve in curves]

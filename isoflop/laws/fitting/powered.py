@@ -76,9 +76,11 @@ class PoweredSum(Terms):
         count: int,
     ) -> Array:
         """With the floor known, (L − E)^(1/γ) is a sum of two powers: its best starts."""
-        above = np.log(np.maximum(np.exp(z) - np.exp(log_floor), 1e-3 * np.exp(z))) / gamma
+        above = (z + np.log(np.maximum(-np.expm1(log_floor - z), 1e-3))) / gamma
+        middle = above.mean()  # a small γ makes numbers beyond all bounds of it
         sums = PowerTerms(self.x, self.runs, CHINCHILLA[1:])
-        best = sums.starts(above, weights, delta, {place - 1: value for place, value in held.items()}, count)
+        best = sums.starts(above - middle, weights, delta, {place - 1: value for place, value in held.items()}, count)
+        best[:, [0, 2]] += middle
         return np.column_stack([np.full(len(best), log_floor), best, np.full(len(best), gamma)])
 
 

@@ -27,6 +27,8 @@ class Prediction:
         if np.ndim(self.value):
             return f"{np.size(self.value)} predictions with {self.level:.0%} intervals"
         (low, high), (least, most) = self.confidence, self.interval
+        if (low, high) == (least, most):  # a choice, not a measurement
+            return f"{self.value:.4g} ({self.level:.0%}: {low:.4g} to {high:.4g})"
         mean = f"{self.level:.0%}: mean {low:.4g} to {high:.4g}"
         return f"{self.value:.4g} ({mean}, one measurement {least:.4g} to {most:.4g})"
 

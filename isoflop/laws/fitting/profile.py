@@ -31,7 +31,7 @@ TOLERANCE = 1e-7  # of the objective
 LOG_RANGE = (1e-2, 1e6)  # for positive parameters that are neither exponents nor floors
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Profile:
     """The statistic of one parameter over a grid of its values, zero at the best; ``best`` is the fit's own value."""
 
@@ -60,6 +60,9 @@ class Profile:
         a, b = np.sqrt(np.maximum(self.statistic[[i, j]], 0))
         share = (math.sqrt(limit) - a) / (b - a)
         return float(np.exp(np.log(self.values[i]) + share * (np.log(self.values[j]) - np.log(self.values[i]))))
+
+    def __repr__(self) -> str:
+        return f"Profile[{self}]"
 
     def __str__(self) -> str:
         low, high = self.interval()

@@ -114,10 +114,14 @@ class Bound:
     """A form bound to runs: the model, what is held, and the frame."""
 
     form: Law
-    recipe: Recipe
     model: Model
     centre: Mapping[str, float]
     held: Mapping[int, float]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the form is fitted; looked up, so that a fit can be pickled."""
+        return _recipe(self.form)
 
     @property
     def free(self) -> tuple[str, ...]:
@@ -211,7 +215,7 @@ def bind(form: Law, columns: Mapping[str, Array]) -> Bound:
         held[model.names.index(name)] = float(np.log(max(value, 1e-250))) if is_log else value
     if isinstance(model, Curved):
         model = replace(model, free=tuple(i for i in range(len(model.names)) if i not in held))
-    return Bound(form, recipe, model, centre, held)
+    return Bound(form, model, centre, held)
 
 
 def variables_of(form: Law) -> tuple[str, ...]:

@@ -29,11 +29,14 @@ NAMES = {
     "U": ("u", "unique_tokens", "unique"),
     "loss": ("l", "validation_loss", "val_loss", "final_loss", "eval_loss"),
 }
+DELIMITERS = ",;\t"
 SUMMARY = {"N": "N_matmul", "D": "tokens", "loss": "validation_loss"}  # keys of a run's summary.json
+MOST_NAMES = 12  # columns named in a sentence
+REPEATED = 1.5  # passes over the data beyond which repetition is worth a word
 SHOWN = 5  # rows named in a sentence
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Runs:
     """Finished runs; every column has shape (runs,).
 
@@ -51,6 +54,10 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    def __repr__(self) -> str:
+        spans = [f"{name} {v.min():.4g} to {v.max():.4g}" for name, v in (("C", self.C), ("loss", self.loss))]
+        return f"Runs[{len(self)} runs, {', '.join(spans)}]"
 
     def column(self, name: str) -> Array:
         """Give a column by its symbol. Raises ValueError when the runs do not have it."""
@@ -110,6 +117,7 @@ def _chosen(table: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, A
     unknown = set(columns) - set(NAMES)
     if unknown:
         raise ValueError(f"columns names {', '.join(sorted(unknown))}; the symbols are {', '.join(NAMES)}")
+    _same_twice(columns)
     plain: dict[str, list[str]] = {}
     for name in table:
         plain.setdefault(name.lower().strip().replace(" ", "_").replace("-", "_"), []).append(name)
@@ -129,11 +137,23 @@ def _chosen(table: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, A
         ["two of N, D and C"] if len({"N", "D", "C"} & set(found)) < 2 else []
     )
     if missing:
+        near = [name for name in table if "loss" in name.lower()] if missing == ["loss"] else list(table)
+        listing = ", ".join((near or list(table))[:MOST_NAMES]) or "none"
+        more = ", …" if len(near or table) > MOST_NAMES else ""
         raise ValueError(
-            f"no column for {' and '.join(missing)}; there are: {', '.join(table) or 'none'}. "
-            "Name them, as in columns={'N': 'size', 'loss': 'c4_loss'}"
+            f"no column for {' and '.join(missing)}; there are: {listing}{more}. "
+            "Say which is which: N=size, loss=c4_loss, … (columns= in Python, --columns on the command line)"
         )
     return found
+
+
+def _same_twice(columns: Mapping[str, str]) -> None:
+    for symbol, name in columns.items():
+        others = [other for other, used in columns.items() if used == name and other != symbol]
+        if others:
+            raise ValueError(
+                f"column {name!r} is given for both {symbol} and {others[0]}; each has a column of its own"
+            )
 
 
 def _checked(found: dict[str, Any], labels: Sequence[str]) -> Runs:
@@ -164,7 +184,7 @@ def _checked(found: dict[str, Any], labels: Sequence[str]) -> Runs:
         raise ValueError(f"C = 6ND is beyond all numbers for {labels[beyond[0]]}: N is in parameters, D in tokens")
     runs = Runs(c["N"], c["D"], c["loss"], c["C"], c.get("U"), labels)
     _refuse_duplicates(runs)
-    notes = _budget_notes(runs) if given else ()
+    notes = (*(_budget_notes(runs) if given else ()), *_repetition_notes(runs))
     return Runs(runs.N, runs.D, runs.loss, runs.C, runs.U, labels, notes)
 
 
@@ -197,6 +217,8 @@ def _shown(value: Any) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
         return "nothing"
     text = repr(value) if isinstance(value, str) else str(value)
+    if isinstance(value, str) and value.replace(",", "").replace("_", "").replace(" ", "").isdigit():
+        return f"{text} (thousands separators are not understood)"
     return text if len(text) <= 40 else f"{text[:37]}…"
 
 
@@ -231,11 +253,24 @@ def _budget_notes(runs: Runs) -> tuple[str, ...]:
     return ()
 
 
+def _repetition_notes(runs: Runs) -> tuple[str, ...]:
+    if runs.U is None or np.median(runs.D / runs.U) < REPEATED:
+        return ()
+    passes = float(np.median(runs.D / runs.U))
+    return (
+        f"the runs repeat their data, {passes:.1f} passes in the middle of them: DataConstrained is the form for that",
+    )
+
+
 def _read_csv(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Read the cells of a CSV file by column, and the lines that they stand on; rows of empty cells are left out."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
+            head = file.readline()
+            file.seek(0)
+            if head.lstrip()[:1] in ("{", "["):
+                raise ValueError("this is JSON, not CSV; read it in Python and give read_runs its columns as a dict")
+            reader = csv.reader(file, strict=True, delimiter=max(DELIMITERS, key=head.count))
             lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except UnicodeDecodeError:
         raise ValueError("this is not text in UTF-8; save it as CSV in UTF-8") from None

@@ -66,7 +66,7 @@ class Score:
     predictions: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Validation:
     """Every hold-out and every form's score, best first; ``statuses`` say what was left out and why."""
 
@@ -78,6 +78,9 @@ class Validation:
     def best(self) -> str:
         """The form with the smallest mean error."""
         return self.scores[0].form
+
+    def __repr__(self) -> str:
+        return f"Validation[{len(self.scores)} forms, {self.best} best: {self.scores[0].error:.2%} off on average]"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
