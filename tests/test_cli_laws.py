@@ -365,8 +365,8 @@ def test_numbers_are_told_with_their_verdicts_and_missing_data_with_their_source
     two_papers: Path, capsys: Capture
 ) -> None:
     out = told(capsys, "reproduce", "--data", two_papers)
-    assert "A paper\tα\t0.5\t0.505\treproduced\n" in out
-    assert "A paper\tα\t0.5\t0.6\tNOT reproduced\n" in out
+    assert "A paper\tα\t0.5\t0.505\t±0.01\treproduced\n" in out
+    assert "A paper\tα\t0.5\t0.6\t±0.01\tNOT reproduced\n" in out
     assert f"gone: needs {two_papers / 'scaling' / 'gone.csv'}; from github.com/a/repository: as it is" in out
     assert out.endswith("1 of 2 numbers reproduced\n")
 

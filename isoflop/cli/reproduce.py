@@ -97,8 +97,11 @@ def tell(paper: Paper, checks: list[Check], trouble: str) -> None:
     from isoflop.cli.tables import show
 
     print(f"{paper.name}: {paper.source}", flush=True)
-    rows = [(c.source, c.quantity, f"{c.published:.6g}", f"{c.recomputed:.6g}", verdict(c)) for c in checks]
-    show(("source", "quantity", "published", "recomputed", "verdict"), rows)
+    rows = [
+        (c.source, c.quantity, f"{c.published:.6g}", f"{c.recomputed:.6g}", f"±{c.tolerance:.2g}", verdict(c))
+        for c in checks
+    ]
+    show(("source", "quantity", "published", "recomputed", "allowed", "verdict"), rows)
     if any(not check.reproduced for check in checks):
         print(f"what is known of the misses: help({paper.recompute.__module__})")
     print(flush=True)
