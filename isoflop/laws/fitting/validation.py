@@ -119,7 +119,7 @@ def validate(
         try:
             holdouts += list(_roll(law, table, budgets, replicates, seed))
         except ValueError as error:
-            statuses.append(f"{type(law).__name__} is left out: {error}")
+            statuses.append(f"{_name(law)} is left out: {error}")
     if budgets.are_curves:
         holdouts += list(_roll_minima(table, budgets, replicates, seed, statuses))
     names = dict.fromkeys(h.form for h in holdouts)
@@ -136,6 +136,12 @@ def competing_forms() -> list[Law]:
     return [form() for form in RECIPES if variables_of(form()) == ("N", "D")]
 
 
+def _name(form: Law) -> str:
+    """A form as it competes: by its name, and by what it holds."""
+    held = ", ".join(f"{name}={value:g}" for name, value in form.parameters().items() if name not in form.blanks())
+    return f"{type(form).__name__}({held})" if held else type(form).__name__
+
+
 def _steps(budgets: Budgets) -> Iterator[tuple[float, Index]]:
     """Each largest seen budget with the indices of those beyond."""
     for seen in range(LEAST_BUDGETS, len(budgets.values)):
@@ -148,8 +154,7 @@ def _roll(form: Law, runs: Runs, budgets: Budgets, replicates: int, seed: int) -
         for later in beyond:
             rows = np.flatnonzero(budgets.of == later)
             told = fitted.predict(runs.N[rows], runs.D[rows])
-            name = type(form).__name__
-            yield _holdout(name, largest, budgets.values[later], told.value, told.interval, runs.loss[rows])
+            yield _holdout(_name(form), largest, budgets.values[later], told.value, told.interval, runs.loss[rows])
 
 
 def _roll_minima(runs: Runs, budgets: Budgets, replicates: int, seed: int, statuses: list[str]) -> Iterator[Holdout]:
