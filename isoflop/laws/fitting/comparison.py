@@ -126,8 +126,8 @@ def _price(surface: Fit[LossSurface], C: float, best: OptimalPrediction, D: Pred
 
 def _sensitivity(surface: Fit[LossSurface], C: float, best: OptimalPrediction) -> list[str]:
     """How far the surface's answer hangs on how it treats large residuals."""
-    squares = fit(surface.runs, type(surface.law), delta=LARGE_DELTA)
-    moved = squares.law.optimal(C).D / float(best.D.value)
+    squares = fit(surface.runs, surface.bound.form, delta=LARGE_DELTA, weights=surface.problem.weights)
+    moved = squares.surface.optimal(C).D / float(best.D.value)
     if 1 / 1.1 < moved < 1.1:
         return []
     return [f"The surface's D* becomes {moved:.2g}× itself under least squares: much hangs on a few large residuals."]
