@@ -8,6 +8,9 @@ from isoflop.laws import BESIROGLU_2024, Chinchilla, PoweredSum, compare, fit
 LLAMA3 = Path(__file__).resolve().parents[2] / "shared" / "data" / "scaling" / "llama3" / "isoflops_points.csv"
 
 
+pytestmark = pytest.mark.filterwarnings("error")
+
+
 def sweep(span=3.0, noise=0.0005, tilt=0.0, law=BESIROGLU_2024, seed=0):
     """Six budgets of seven sizes about the optimum, or with a tilt more and more to one side of it."""
     C = np.repeat(np.geomspace(1e18, 1e20, 6), 7)

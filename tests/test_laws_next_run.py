@@ -4,6 +4,8 @@ from scipy.stats import spearmanr
 
 from isoflop.laws import BESIROGLU_2024, Chinchilla, PoweredSum, SaturatingPowerLaw, candidates_at, fit, rank_candidates
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 LAW, NOISE, BUDGET, REPLICATES = BESIROGLU_2024, 0.005, 1e20, 150
 
 

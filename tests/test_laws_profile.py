@@ -20,6 +20,8 @@ from isoflop.laws import (
     profile,
 )
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 PUBLISHED = (
     Path(__file__).resolve().parents[2] / "shared" / "data" / "scaling" / "muennighoff" / "fit_set_cells25_26.csv"
 )

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from isoflop.laws import read_runs
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 HEADER = ["N", "D", "loss"]
 POSITIVE = st.floats(1e-3, 1e15)
 ROWS = st.lists(st.tuples(POSITIVE, POSITIVE, POSITIVE), min_size=1, max_size=8, unique=True)

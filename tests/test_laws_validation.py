@@ -15,6 +15,8 @@ from isoflop.laws import (
     validate,
 )
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "scaling"
 CURVED = PoweredSum(E=1.0, A=3000.0, alpha=0.5, B=9000.0, beta=0.5, gamma=0.5)
 SURFACES = [Chinchilla, OverTraining, PoweredSum, KaplanSurface]

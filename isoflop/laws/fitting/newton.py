@@ -89,11 +89,12 @@ def descend(
 def _search(
     model: Model, theta: Array, z: Array, weights: Array, delta: float, held: Mask, tolerance: float
 ) -> tuple[Array, Array]:
-    theta = theta.copy()
+    low, high = _bounds(model, held)
+    theta = np.clip(theta, low, high)
     height = objective(model, theta, z, weights, delta)
     batch = len(theta)
     damping, idle, live = np.full(batch, 1e-2), np.zeros(batch, int), np.arange(batch)
-    exponents, diagonal = list(model.exponents), np.arange(theta.shape[1])
+    diagonal = np.arange(theta.shape[1])
     for _ in range(MOST_STEPS):
         here, zs, ws = (theta, z, weights) if live.size == batch else (theta[live], z[live], weights[live])
         slope, curvature = model.expand(here, zs, ws, delta)
@@ -101,10 +102,10 @@ def _search(
         # Where all pull with constant force there may be no curvature at all; the slope then sets the step's length.
         scale += np.abs(slope) + 1e-12 * scale.max(axis=-1, keepdims=True) + 1e-300
         curvature[:, diagonal, diagonal] += damping[live, None] * scale
-        _hold(slope, curvature, held)
+        pressed = ((here <= low) & (slope > 0)) | ((here >= high) & (slope < 0))
+        _hold(slope, curvature, held | pressed)
         step = np.clip(np.linalg.solve(curvature, slope[..., None])[..., 0], -1.0, 1.0)
-        trial = here - step
-        trial[:, exponents] = np.where(held[exponents], here[:, exponents], np.clip(trial[:, exponents], *EXPONENTS))
+        trial = np.clip(here - step, low, high)
         reached = objective(model, trial, zs, ws, delta)
         lower = reached < height[live]
         promise = np.abs((slope * (here - trial)).sum(axis=-1))
@@ -120,10 +121,18 @@ def _search(
     return theta, height
 
 
-def _hold(slope: Array, curvature: Array, held: Mask) -> None:
-    """Make a step leave the held entries where they are."""
-    if held.any():
-        slope[:, held] = 0.0
-        curvature[:, held, :] = 0.0
-        curvature[:, :, held] = 0.0
-        curvature[:, held, held] = 1.0
+def _bounds(model: Model, held: Mask) -> tuple[Array, Array]:
+    """The lowest and highest value of every entry of θ; what is held may lie anywhere."""
+    low, high = np.full(held.size, -np.inf), np.full(held.size, np.inf)
+    confined = [place for place in model.exponents if not held[place]]
+    low[confined], high[confined] = EXPONENTS
+    return low, high
+
+
+def _hold(slope: Array, curvature: Array, still: Mask) -> None:
+    """Make a step leave entries where they are: those that ``still`` (batch, entries) marks."""
+    if still.any():
+        slope[still] = 0.0
+        curvature[still[:, :, None] | still[:, None, :]] = 0.0
+        rows, places = np.nonzero(still)
+        curvature[rows, places, places] = 1.0

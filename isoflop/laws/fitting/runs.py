@@ -254,12 +254,13 @@ def _budget_notes(runs: Runs) -> tuple[str, ...]:
 
 
 def _repetition_notes(runs: Runs) -> tuple[str, ...]:
-    if runs.U is None or np.median(runs.D / runs.U) < REPEATED:
+    if runs.U is None:
         return ()
-    passes = float(np.median(runs.D / runs.U))
-    return (
-        f"the runs repeat their data, {passes:.1f} passes in the middle of them: DataConstrained is the form for that",
-    )
+    with np.errstate(over="ignore"):
+        passes = float(np.median(runs.D / runs.U))
+    if passes < REPEATED:
+        return ()
+    return (f"the runs repeat their data, {passes:.1f} passes in the middle of them: only DataConstrained counts them",)
 
 
 def _read_csv(path: Path) -> tuple[dict[str, Any], list[str]]:
