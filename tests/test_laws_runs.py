@@ -392,4 +392,4 @@ def test_a_column_serves_once_and_thousands_separators_are_named():
 
 def test_runs_that_repeat_their_data_are_told_which_form_knows_of_it():
     runs = read_runs({"N": [1e8, 2e8], "D": [8e9, 9e9], "U": [1e9, 1e9], "loss": [3.0, 2.9]})
-    assert any("DataConstrained is the form" in note for note in runs.notes)
+    assert any("only DataConstrained counts them" in note for note in runs.notes)
