@@ -14,7 +14,7 @@ from typing import Any, Literal
 from isoflop.planning.shape import Shape
 
 Sharding = Literal["none", "optimizer", "gradients", "weights"]
-"""What the data-parallel ranks split among them, each with all before it (ZeRO's stages 0 to 3; FSDP is ``weights``)."""
+"""What data-parallel ranks split among them, each with all before it (ZeRO stages 0 to 3; FSDP is ``weights``)."""
 
 Recompute = Literal["none", "blocks"]
 """What of the forward pass is done again in the backward pass: nothing, or every block from its input."""
