@@ -60,14 +60,14 @@ def plan_from_published(a: Arguments) -> None:
 def plan_from_sweep(a: Arguments, folder: Path) -> None:
     """Plan from the laws of a sweep."""
     from isoflop import config as configuration
-    from isoflop.planning.plan import plan
+    from isoflop.planning.from_sweep import plan_from_sweep
     from isoflop.sweeps.fit import fit_results
     from isoflop.sweeps.grid import SweepConfig
     from isoflop.sweeps.results import read_results
 
     sweep = configuration.load(SweepConfig, folder / "sweep.toml")
     fit = fit_results(read_results(folder), seed=a.seed)
-    chosen = plan(a.budget, fit.surfaces, fit.isoflop, sweep.vocab, sweep.context, seed=a.seed)
+    chosen = plan_from_sweep(a.budget, fit.surfaces, fit.isoflop, sweep.vocab, sweep.context, seed=a.seed)
     if a.json:
         print(json.dumps(chosen.to_json(), indent=1))
     else:

@@ -29,8 +29,8 @@ from isoflop import config as configuration
 from isoflop.experiment.score import score
 from isoflop.experiment.settings import Experiment, Request, resolve
 from isoflop.files import locked, write_json, write_text
+from isoflop.planning.from_sweep import SweepPlan, plan_from_sweep
 from isoflop.planning.hyperparameters import DECAY_FRACTION, batch_ramp, peak_learning_rate, warmup_tokens
-from isoflop.planning.plan import Plan, plan
 from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, silent
 from isoflop.sweeps.executor import run_sweep
@@ -112,7 +112,9 @@ def plan_flagship(experiment: Experiment, fit: Fit, manifest: Manifest, folder: 
     """Write the plan and the config of the run that will test it, unless they are there already."""
     if not (folder / "plan.json").exists():
         sweep = experiment.sweep
-        chosen = plan(experiment.budget, fit.surfaces, fit.isoflop, sweep.vocab, sweep.context, seed=sweep.seed)
+        chosen = plan_from_sweep(
+            experiment.budget, fit.surfaces, fit.isoflop, sweep.vocab, sweep.context, seed=sweep.seed
+        )
         epochs = chosen.tokens / manifest.splits["train"].tokens
         if epochs > MOST_EPOCHS:
             raise ValueError(
@@ -127,7 +129,7 @@ def plan_flagship(experiment: Experiment, fit: Fit, manifest: Manifest, folder: 
     return configuration.load(TrainConfig, folder / "config.toml")
 
 
-def flagship_config(chosen: Plan, experiment: Experiment) -> TrainConfig:
+def flagship_config(chosen: SweepPlan, experiment: Experiment) -> TrainConfig:
     """The planned run under the very rules the sweep's runs obeyed."""
     shape, sweep = chosen.shape, experiment.sweep
     batch = BatchRamp(*batch_ramp(1e15, sweep.first_batch))

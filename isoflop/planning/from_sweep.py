@@ -1,10 +1,10 @@
-"""From laws to a plan: which model, how many tokens, and the loss to expect, with an interval.
+"""From a sweep's laws to the plan of its flagship: which model, how many tokens, and the loss to expect.
 
 Two methods read the same sweep: the minima of the IsoFLOP curves, as Llama 3 was sized, and the surface L(N, D).
 They can disagree about the optimum and about the loss, and neither doubts its own form. So both the size and the loss
 are read off a pool of their draws, half from each: where they disagree, the interval holds both. (Weighing the methods
-by their precision was tried and dropped: a form that does not hold can be very sure. docs/lab.md.) Left out: inference
-demand, limited data, hardware, cost.
+by their precision was tried and dropped: a form that does not hold can be very sure. docs/lab.md.) Constraints,
+inference demand, hardware and cost are the business of :mod:`isoflop.planning.planner`, which asks the same pool.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """A model, its tokens and its predicted validation loss (nats per token) with a 95% prediction interval."""
 
     budget: float
@@ -79,7 +79,7 @@ class Plan:
         }
 
 
-def plan(
+def plan_from_sweep(
     budget: float,
     surfaces: Mapping[Convention, Fit[LossSurface]],
     isoflop: IsoFLOPAnalysis | None,
@@ -87,7 +87,7 @@ def plan(
     context: int = 256,
     *,
     seed: int = 0,
-) -> Plan:
+) -> SweepPlan:
     """Plan a model for ``budget`` FLOPs (6·N·D, N = ``matmul``) from laws fitted in the same conventions.
 
     An optimum below the ladder's smallest model becomes that model. Raises ValueError when the laws have no optimum.
@@ -105,7 +105,7 @@ def plan(
     pooled = pool(losses)
     low, high = np.quantile(pooled, [0.025, 0.975])
     conventions = {name: best_on_ladder(budget, fit, name, vocab, context) for name, fit in surfaces.items()}
-    return Plan(
+    return SweepPlan(
         budget=budget,
         shape=shape,
         tokens=tokens,

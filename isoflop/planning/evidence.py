@@ -1,0 +1,246 @@
+"""What a law says, in the planner's terms: the best size for a budget and the loss anywhere, each with its doubt.
+
+A published law, the laws of a sweep and a law in a file answer the same questions here, so that the planner does not
+know which of them it listens to. N is counted as the law counts it (``counts``), and C = 6·N·D with that N. Repeated
+tokens are worth less and less, by Muennighoff et al.'s law, whatever law prices the fresh ones; its decay is
+hardly determined by its runs, and that doubt is drawn too. Excess parameters are not decayed: the law at hand prices
+them already. Costs a fraction of a second. Left out: the doubt about whether a form holds at all, which only other
+laws beside it and a measured run can show.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from isoflop.laws import (
+    LIBRARY,
+    LLAMA3_TOKENS,
+    MUENNIGHOFF_2023,
+    Entry,
+    Fit,
+    IsoFLOPAnalysis,
+    Law,
+    LossSurface,
+    PowerLaw,
+)
+from isoflop.laws.fitting.prediction import noise_factors
+from isoflop.laws.forms.repetition import decayed
+from isoflop.planning.from_sweep import answering, optimum_draws, pool
+from isoflop.planning.shape import Convention
+
+Draws = NDArray[np.float64]
+DRAWS = 500
+RUNS_BEHIND = 200  # degrees of freedom of a published law's residual scatter: that of hundreds of runs
+LEAST_R_D = 5.7
+"""Lower end of the 95% profile interval of R_D, whose upper end is infinity (docs/lab.md, Muennighoff)."""
+HALF_NORMAL_95 = 2.2414  # the point below which 97.5% of a half-normal variable lies
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95% interval, which is None where nothing is known of it."""
+
+    value: float
+    interval: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, value: float, draws: Draws | None) -> Estimate:
+        """From a value and draws of it."""
+        if draws is None or not np.isfinite(draws).any():
+            return cls(value)
+        low, high = np.nanquantile(draws[np.isfinite(draws)], [0.025, 0.975])
+        return cls(value, (min(float(low), value), max(float(high), value)))
+
+
+@dataclass(frozen=True)
+class Evidence(ABC):
+    """One law, or the laws of one sweep.
+
+    ``surface`` weighs sizes off the optimum; it is None for a law that knows only the optimum. ``meaning`` is what its
+    N, D and C are and whose loss it is, ``counts`` which parameters its N counts, ``verified`` whether its constants
+    were checked.
+    """
+
+    name: str
+    meaning: str
+    counts: Convention
+    verified: bool
+    surface: LossSurface | None
+
+    @abstractmethod
+    def best_size(self, C: float) -> Estimate:
+        """The compute-optimal N for C FLOPs. Raises ValueError when the law has none."""
+
+    @abstractmethod
+    def draw_losses(self, N: float, D: Draws) -> Draws | None:
+        """Draws of the loss of one run of N parameters on D fresh tokens, one for each entry of D."""
+
+    def loss(self, N: float, D: float, unique: float = math.inf) -> Estimate | None:
+        """The loss of one run, of whose D tokens ``unique`` are different ones; None where the law knows no loss."""
+        if self.surface is None:
+            return None
+        drawn = self.draw_losses(N, drawn_worth(D, unique))
+        return Estimate.of(self.point(N, float(worth(D, unique))), drawn)
+
+    def point(self, N: float, D: float) -> float:
+        """The loss without its interval, for fresh tokens."""
+        assert self.surface is not None
+        return float(self.surface.loss(N, D))
+
+
+def worth(D: ArrayLike, unique: float, R_D: ArrayLike = MUENNIGHOFF_2023.R_D) -> Draws:
+    """The fresh tokens that D tokens are worth, of which ``unique`` are different (Muennighoff et al. 2023, eq. 5)."""
+    d = np.asarray(D, float)
+    return decayed(d, np.minimum(d, unique), np.asarray(R_D, float))
+
+
+def drawn_worth(D: float, unique: float) -> Draws:
+    """The same with the doubt about R_D: half-normal in 1/R_D, so that its 95% interval is the profile's."""
+    if unique >= D:
+        return np.full(DRAWS, D)
+    rates = np.abs(np.random.default_rng(1).standard_normal(DRAWS)) / HALF_NORMAL_95 / LEAST_R_D
+    return worth(D, unique, 1 / np.maximum(rates, 1e-9))
+
+
+@dataclass(frozen=True)
+class Published(Evidence):
+    """A published law: of N and D, or of the best tokens for a budget, D*(C), which knows no loss.
+
+    It has intervals where the library knows its joint uncertainty.
+    """
+
+    entry: Entry
+    seed: int = 0
+
+    @cached_property
+    def laws(self) -> list[Law]:
+        """Draws of the law; none where its uncertainty is not known."""
+        return self.entry.draw(DRAWS, self.seed) if self.entry.uncertainty else []
+
+    def best_size(self, C: float) -> Estimate:
+        """The optimum of the law, and of its draws."""
+        drawn = [best_size(law, C) for law in self.laws]
+        return Estimate.of(best_size(self.entry.law, C), np.array(drawn) if drawn else None)
+
+    def draw_losses(self, N: float, D: Draws) -> Draws | None:
+        """Each drawn law at its own D, with the scatter of a run."""
+        uncertainty = self.entry.uncertainty
+        if uncertainty is None or uncertainty.residual_sd is None:
+            return None
+        surfaces = [law for law in self.laws if isinstance(law, LossSurface)]
+        means = np.array([float(law.loss(N, d)) for law, d in zip(surfaces, D, strict=True)])
+        return means * noise_factors(uncertainty.residual_sd, RUNS_BEHIND, DRAWS, self.seed)
+
+
+def best_size(law: Law, C: float) -> float:
+    """The compute-optimal N of a law of N and D, or of one of D*(C)."""
+    if isinstance(law, LossSurface):
+        return law.optimal(C).N
+    assert isinstance(law, PowerLaw)
+    return C / 6 / float(law(C))
+
+
+@dataclass(frozen=True)
+class Given(Evidence):
+    """A law from a file that ``isoflop fit --save`` wrote: no intervals, because a law alone has none."""
+
+    def best_size(self, C: float) -> Estimate:
+        """The law's optimum."""
+        assert self.surface is not None
+        return Estimate(self.surface.optimal(C).N)
+
+    def draw_losses(self, N: float, D: Draws) -> None:
+        """None are known."""
+
+
+@dataclass(frozen=True)
+class Swept(Evidence):
+    """The laws of a sweep: its surface and the minima of its IsoFLOP curves, half of the draws from each.
+
+    The minima know the loss at an optimum; off it, the surface's price for being there is added.
+    """
+
+    fitted: Fit[LossSurface]
+    isoflop: IsoFLOPAnalysis | None
+    seed: int = 0
+
+    def best_size(self, C: float) -> Estimate:
+        """The middle of both methods' draws."""
+        pooled = pool(optimum_draws(self.fitted, self.isoflop, C))
+        return Estimate.of(float(np.median(pooled)), pooled)
+
+    def draw_losses(self, N: float, D: Draws) -> Draws:
+        """Both methods' draws, pooled."""
+        tokens, surface = float(np.median(D)), self.fitted.surface
+        draws = {"surface": self.fitted.draw_losses(N, tokens, seed=self.seed)}
+        if self.isoflop is not None:
+            C = 6 * N * tokens
+            price = float(surface.loss(N, tokens)) - surface.optimal(C).loss
+            draws["IsoFLOP"] = self.isoflop.draw_losses(C, self.seed) + price
+        return pool(answering(draws))
+
+    def point(self, N: float, D: float) -> float:
+        """The middle of the pool, which is what the sweep predicts."""
+        return float(np.median(self.draw_losses(N, np.array([D]))))
+
+
+def swept(surfaces: Mapping[Convention, Fit[LossSurface]], isoflop: IsoFLOPAnalysis | None, seed: int = 0) -> Swept:
+    """A sweep's laws as evidence; N is ``matmul``, which is the convention of its budgets."""
+    fitted = surfaces["matmul"]
+    meaning = "your own runs: N with the head, without the input embedding; loss on your validation text"
+    return Swept("sweep", meaning, "matmul", True, fitted.surface, fitted, isoflop, seed)
+
+
+DEFAULT = "BESIROGLU_2024"
+"""The verified surface whose joint uncertainty is known."""
+
+
+def published(seed: int = 0) -> dict[str, Evidence]:
+    """Every published law that says how to spend a budget, by name."""
+    found: dict[str, Evidence] = {}
+    for name, entry in LIBRARY.items():
+        surface = entry.law if isinstance(entry.law, LossSurface) else None
+        if surface is not None or entry.law is LLAMA3_TOKENS:
+            counts = entry.counts or "total"
+            found[name] = Published(name, entry.meaning, counts, entry.verified, surface, entry, seed)
+    return found
+
+
+def evidence(law: str, seed: int = 0) -> Evidence:
+    """The law that a person means: a name of the library, or part of one, or a JSON file that ``isoflop fit`` saved.
+
+    Raises ValueError, with the names there are, for anything else.
+    """
+    known = published(seed)
+    wanted = law.upper().replace("-", "_")
+    near = [name for name in known if wanted in name.replace("_", "") or wanted in name]
+    if wanted in known or len(near) == 1:
+        return known[wanted if wanted in known else near[0]]
+    if law.endswith(".json"):
+        return read_law(Path(law))
+    said = f"{law!r} could be {', '.join(near)}" if near else f"there is no law {law!r}"
+    raise ValueError(f"{said}; give one of {', '.join(known)}, or a file that isoflop fit --save wrote")
+
+
+def read_law(path: Path) -> Given:
+    """A law of N and D from a JSON file. Raises ValueError for another file, or a law of something else."""
+    try:
+        values: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a law: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no law: it must be an object with a kind and its parameters")
+    law = Law.from_json(values)
+    if not isinstance(law, LossSurface):
+        raise ValueError(f"{path} holds a {type(law).__name__}, which is not a law of N and D; a plan needs one")
+    return Given(path.name, "as given", "matmul", True, law)
