@@ -141,7 +141,7 @@ def around(params: float, vocab: int, context: int, tied: bool, counts: Conventi
     for _, shape in near(params, vocab, context=context, tied=tied, counts=counts):
         reach = layout_for(shape).pipeline // 2
         neighbours = range(shape.layers - reach, shape.layers + reach + 1)
-        depths.setdefault(shape.width, set()).update(n for n in neighbours if SHALLOWEST <= n <= DEEPEST)
+        depths.setdefault(shape.width, set()).update(min(max(n, SHALLOWEST), DEEPEST) for n in neighbours)
     for width, layers in depths.items():
         for n in sorted(layers):
             shape = shape_of(width, n, vocab, context=context, tied=tied)
