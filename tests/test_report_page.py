@@ -49,7 +49,7 @@ def fake_run(folder: Path, config: TrainConfig, factor: float) -> None:
     total = config.schedule.tokens
     lines = []
     for consumed in config.batch.steps(total, start):
-        size = config.batch.batch(consumed)
+        size = config.batch.at(consumed)
         tokens = consumed + size
         loss = float(LAW.loss(N, tokens)) * factor * (1.03 + 0.01 * math.sin(tokens))
         line = {"tokens": tokens, "step": tokens // size, "loss": loss, "batch_tokens": size}

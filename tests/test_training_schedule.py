@@ -39,19 +39,19 @@ def test_steps_end_exactly_on_the_aligned_total(tokens: int) -> None:
     boundary = 0
     for start in ramp.steps(tokens):
         assert start == boundary
-        boundary += ramp.batch(start)
+        boundary += ramp.at(start)
     assert boundary == ramp.align(tokens) >= tokens
 
 
 def test_batch_doubles_at_each_threshold() -> None:
-    assert [RAMP.batch(t) for t in (0, 3_145_727, 3_145_728, 10_485_760)] == [2048, 2048, 4096, 8192]
+    assert [RAMP.at(t) for t in (0, 3_145_727, 3_145_728, 10_485_760)] == [2048, 2048, 4096, 8192]
 
 
 @given(st.floats(1e6, 1e13))
 def test_batch_rule_stays_within_a_factor_of_two_of_step_law(tokens: float) -> None:
     ramp = BatchRamp(*batch_ramp(1e14, first=2048))
     law = max(2048, 0.581 * tokens**0.571)
-    assert 0.5 < ramp.batch(int(tokens)) / law < 2
+    assert 0.5 < ramp.at(int(tokens)) / law < 2
 
 
 def test_ramp_does_not_depend_on_how_long_the_run_is() -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
+
+if TYPE_CHECKING:
+    from isoflop.training.config import TrainConfig
 
 DESCRIPTION = """Trains the run of a directory from its config.toml, or from the config file given, and resumes it when
 called again.
@@ -67,19 +72,39 @@ def main(arguments: list[str]) -> None:
         )
 
 
-def describe(config: object) -> str:
-    """What follows from a config: parameters, FLOPs, steps, bytes of a checkpoint."""
+def describe(config: TrainConfig) -> str:
+    """What follows from a config: parameters, FLOPs, steps, bytes of a checkpoint, and its stages if it has several."""
+    from isoflop.cli.tables import aligned
     from isoflop.planning.shape import human
-    from isoflop.training.config import TrainConfig
 
-    assert isinstance(config, TrainConfig)
     shape, tokens = config.shape, config.schedule.tokens
     steps = sum(1 for _ in config.batch.steps(tokens))
     lines = [
         f"parameters  {human(shape.total)} in all, {human(shape.matmul)} in products, {human(shape.body)} without head",
-        f"compute     {config.flops:.3g} FLOPs as 6ND, {shape.flops_per_token * tokens:.3g} exactly",
+        f"compute     {config.flops:.3g} FLOPs as 6ND, {config.flops_exact(0, tokens):.3g} exactly",
         f"steps       {steps:,} for {tokens:,} tokens, {tokens / shape.matmul:.1f} tokens per parameter",
         f"checkpoint  {12 * shape.total / 1e6:.1f} MB (weights and optimiser in fp32)",
         f"disk free   {shutil.disk_usage('.').free / 1e9:.1f} GB",
     ]
+    if len(config.contexts.stages(0, tokens)) > 1:
+        head = ("from token", "to", "context", "batch", "learning rate")
+        lines += ["stages", *aligned([head, *stages(config)]).splitlines()]
     return "\n".join("# " + line for line in lines)
+
+
+def stages(config: TrainConfig) -> list[tuple[str, ...]]:
+    """The stretches of a run between the tokens at which anything begins to change, one row each."""
+    schedule, batch, tokens = config.schedule, config.batch, config.schedule.tokens
+    doublings = (batch.align(threshold) for threshold in batch.thresholds if threshold < tokens)
+    corners = {0, *config.contexts.thresholds, *doublings, *schedule.corners}
+    cuts = [*sorted(corner for corner in corners if corner < tokens), tokens]
+    return [
+        (
+            f"{start:,}",
+            f"{end:,}",
+            f"{config.contexts.at(start):,}",
+            f"{batch.at(start):,}",
+            f"{schedule.learning_rate(start):.3g} to {schedule.learning_rate(end):.3g}",
+        )
+        for start, end in pairwise(cuts)
+    ]

@@ -23,7 +23,7 @@ Convention = Literal["total", "matmul", "body"]
 
 @dataclass(frozen=True)
 class Shape:
-    """The integers that make a Llama. ``context`` is the length it trains at, in tokens."""
+    """The integers that make a Llama. ``context`` is the longest that it trains at, in tokens."""
 
     layers: int
     width: int
@@ -87,12 +87,16 @@ class Shape:
 
     @property
     def flops_per_token(self) -> int:
-        """Exact training FLOPs per token: 6·``matmul`` plus causal attention at the training context.
+        """Exact training FLOPs per token at the longest context."""
+        return self.flops_per_token_at(self.context)
+
+    def flops_per_token_at(self, context: int) -> int:
+        """Exact training FLOPs per token: 6·``matmul`` plus causal attention over sequences of ``context``.
 
         A query meets (context + 1)/2 keys on average; scores and weighted sums cost 2 FLOPs a
         multiply-add each; the backward pass twice the forward: 6·layers·width·(context + 1).
         """
-        return 6 * self.matmul + 6 * self.layers * self.width * (self.context + 1)
+        return 6 * self.matmul + 6 * self.layers * self.width * (context + 1)
 
     @property
     def name(self) -> str:

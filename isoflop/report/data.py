@@ -70,7 +70,7 @@ class RunRecord:
     @property
     def flops_exact(self) -> float:
         """The same with attention counted."""
-        return float(self.config.shape.flops_per_token) * (self.end - self.start)
+        return self.config.flops_exact(self.start, self.end)
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,7 +157,7 @@ def branch_runs(config: SweepConfig, shape: Shape, mine: list[Cell]) -> Iterator
     trunk = Schedule(max(points.values()), base.schedule.peak, warmup)
     yield f"{shape.name}/trunk", replace_schedule(base, trunk, keep=tuple(sorted(points.values())), validate_times=1)
     for cell, start in points.items():
-        tokens = max(base.batch.align(cell.tokens), start + base.batch.batch(start))
+        tokens = max(base.batch.align(cell.tokens), start + base.batch.at(start))
         schedule = Schedule(tokens, base.schedule.peak, warmup, tokens - start)
         branch = Branch(str(Path("..") / "trunk"), start)
         yield f"{shape.name}/{cell.name}", replace_schedule(base, schedule, branch=branch, validate_times=1)

@@ -1,24 +1,27 @@
 """Which tokens come next: arithmetic on the number of the sample, with no state to save.
 
 The stream of a split is cut into sequences of ``context`` tokens, each with the token after it as the last
-target; documents run on across the cuts. Sample i is sequence ``permutation(i % n)`` of epoch ``i // n``, the
-permutation keyed by the tokens' fingerprint, the seed, the split and the epoch. A run therefore resumes from
-one integer, in the middle of an epoch and with another batch size or number of processes: each takes its
-slice of the same numbers.
+target; documents run on across the cuts. Sample i is a sequence by ``tokens.order``: permutations keyed by the
+tokens' fingerprint, the seed, the split and the epoch. A run therefore resumes from one integer, in the middle of
+an epoch and with another batch size or number of processes: each takes its slice of the same numbers.
+
+A run whose context grows has a loader for each stage. All cut the stream into the same blocks, as long as the
+longest context, and a stage with a shorter one cuts its blocks further. Samples are numbered through the run: sample
+i at a context of c tokens stands for the run's tokens i·c to (i + 1)·c.
 
 Costs nothing at the start, whatever the size of the corpus, and no memory. Every token is a target once an
-epoch, but for the first token and up to ``context`` of the last. The price of cutting is that about one
+epoch, but for the first token and up to a block of the last. The price of cutting is that about one
 sequence in two starts in the middle of a document; ``document_ids`` lets a model mask across documents.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.tokens.dataset import TokenDataset
-from isoflop.tokens.keys import derive_key
-from isoflop.tokens.order import Permutation
+from isoflop.tokens.order import Order
 
 
 @dataclass(frozen=True)
@@ -34,24 +37,46 @@ class FixedSamples:
 
 
 class Loader:
-    """Sequences of a split in the order of training. Immutable; safe to share between threads."""
+    """Sequences of a split in the order of training. Immutable; safe to share between threads.
 
-    def __init__(self, dataset: TokenDataset, split: str = "train", context: int = 256, seed: int = 0) -> None:
+    ``block`` is the longest context of the run, by default ``context``; ``start`` and ``end`` are the tokens of the
+    run between which it trains at this one, whole blocks.
+    """
+
+    def __init__(
+        self,
+        dataset: TokenDataset,
+        split: str = "train",
+        context: int = 256,
+        seed: int = 0,
+        *,
+        block: int | None = None,
+        start: int = 0,
+        end: float = math.inf,
+    ) -> None:
         if context < 1:
             raise ValueError(f"context is {context}: it must be at least 1.")
+        block = block or context
+        if block % context or start % block or (end < math.inf and end % block):
+            raise ValueError(
+                f"the context of {context} and the stage from {start} to {end} tokens do not fit blocks of {block}: "
+                "the context must divide a block, and the stage be whole ones."
+            )
         self._tokens = dataset.tokens(split)
         self._bos = dataset.tokenizer.bos
         self._byte_lengths = dataset.tokenizer.byte_lengths
-        self._names = (dataset.manifest.fingerprint, split)
+        blocks = (len(self._tokens) - 1) // block
+        if blocks < 1:
+            raise ValueError(
+                f"the {split} split has {len(self._tokens)} tokens, too few for one sequence of {block} "
+                "and its last target: give more text or a shorter context."
+            )
+        names, pieces = (dataset.manifest.fingerprint, split), block // context
+        self._order = Order(blocks, seed, names, pieces, start // block, end / block)
         self.split = split
         self.context = context
         self.seed = seed
-        self.samples_per_epoch = (len(self._tokens) - 1) // context
-        if self.samples_per_epoch < 1:
-            raise ValueError(
-                f"the {split} split has {len(self._tokens)} tokens, too few for one sequence of {context} "
-                "and its last target: give more text or a shorter context."
-            )
+        self.samples_per_epoch = blocks * pieces
 
     def batch(self, first_sample: int, count: int) -> NDArray[np.int64]:
         """Samples first_sample … first_sample + count − 1, int64 of shape (count, context + 1).
@@ -65,14 +90,7 @@ class Loader:
 
     def positions(self, first_sample: int, count: int) -> NDArray[np.int64]:
         """Which sequences of the split those samples are, shape (count,), from 0 to samples_per_epoch − 1."""
-        samples = np.arange(first_sample, first_sample + count)
-        epochs, indices = np.divmod(samples, self.samples_per_epoch)
-        positions = np.empty_like(indices)
-        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
-            key = derive_key(self.seed, "order", *self._names, epoch)
-            inside = epochs == epoch
-            positions[inside] = Permutation(self.samples_per_epoch, key)(indices[inside])
-        return positions
+        return self._order(np.arange(first_sample, first_sample + count))
 
     def sequential(self, count: int) -> FixedSamples:
         """``count`` sequences spread evenly over the split, in its order; all of them if it has fewer.

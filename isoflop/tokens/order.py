@@ -6,8 +6,11 @@ makes it one of the integers below n: an output that is too large is put through
 
 Costs no memory and about a tenth of a microsecond an index in arrays of thousands. It is a shuffle of good
 quality, not a cipher.
+
+``Order`` makes of it the order of a run whose sequences may grow longer on the way.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,3 +67,48 @@ class Permutation:
             else:
                 high = high ^ (mix(low ^ round_key) & high_mask)
         return high << low_bits | low
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which sequence of a split each sample of a stage is, a stage being a stretch of a run with one context.
+
+    The split is ``blocks`` blocks of the run's longest context, and a permutation for each epoch says when each
+    comes: block number b of the run, counted over all epochs, is ``permutation(b % blocks)`` of epoch
+    ``b // blocks``. A stage takes the blocks numbered ``begin`` … ``end``, so that every epoch is every block once,
+    wherever the context grows. A stage with a shorter context cuts each block into ``pieces`` sequences, and a second
+    permutation shuffles all of these over the stage's part of an epoch: neighbours in a block are then no more likely
+    to share a batch than others. A stage's order therefore depends on where it ends, but never on where the run does.
+    """
+
+    blocks: int
+    seed: int
+    names: tuple[str, ...]
+    pieces: int = 1
+    begin: int = 0
+    end: float = math.inf
+
+    def __call__(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The position in the split of each sample, both counted in sequences; shape (count,), ascending samples.
+
+        Sample s is the piece ``s % pieces`` that block number ``s // pieces`` would have unshuffled. One of another
+        stage is an IndexError.
+        """
+        if samples[0] < self.begin * self.pieces or samples[-1] >= self.end * self.pieces:
+            raise IndexError(f"samples {samples[0]} to {samples[-1]} are not all of the stage {self}")
+        epochs = samples // self.pieces // self.blocks
+        parts = [
+            self._positions(epoch, samples[epochs == epoch]) for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
+        ]
+        return np.concatenate(parts)
+
+    def _positions(self, epoch: int, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The same for samples of one epoch."""
+        first = epoch * self.blocks
+        if self.pieces > 1:
+            begin, end = max(self.begin, first), int(min(self.end, first + self.blocks))
+            shuffle = Permutation((end - begin) * self.pieces, derive_key(self.seed, "pieces", *self.names, begin))
+            samples = begin * self.pieces + shuffle(samples - begin * self.pieces)
+        ranks, pieces = np.divmod(samples - first * self.pieces, self.pieces)
+        order = Permutation(self.blocks, derive_key(self.seed, "order", *self.names, epoch))
+        return order(ranks) * self.pieces + pieces

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from isoflop.planning.shape import Shape
-from isoflop.training.schedule import BatchRamp, Schedule
+from isoflop.training.schedule import BatchRamp, ContextRamp, Schedule
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class TrainConfig:
     """One run: a shape, its data, its schedules.
 
     Attributes:
+        shape: the network; its context is the longest of the run, the last of ``context`` if that is given.
         data: folder of prepared tokens, relative to the run's directory or absolute.
         micro_tokens: tokens per forward pass; a batch is accumulated from equal pieces of at most this size.
         precision: compute type; ``auto`` is bf16 where the hardware multiplies it natively, else fp32.
@@ -42,6 +43,7 @@ class TrainConfig:
         checkpoint_seconds: time between checkpoints, which only bounds what a crash loses.
         keep: token counts whose checkpoints are kept, for branches.
         branch: the trunk this run continues, if it is a branch.
+        context: how the context grows; by default it is the shape's throughout.
     """
 
     shape: Shape
@@ -59,16 +61,38 @@ class TrainConfig:
     checkpoint_seconds: float = 30.0
     keep: tuple[int, ...] = ()
     branch: Branch | None = None
+    context: ContextRamp | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a batch that does not cut into whole sequences."""
-        if self.batch.first % self.shape.context:
+        """Refuse contexts that the shape does not end with, or that the batches do not hold whole sequences of."""
+        if self.contexts.last != self.shape.context:
             raise ValueError(
-                f"a batch of {self.batch.first} tokens does not hold whole sequences of {self.shape.context}; "
-                f"make batch.first a multiple of the context"
+                f"the context grows to {self.contexts.last:,} tokens but shape.context is {self.shape.context:,}; "
+                f"make shape.context, the longest, equal to the ramp's last"
             )
+        for start, _, context in self.contexts.stages(0, self.schedule.tokens):
+            if (boundary := self.batch.align(start)) != start:
+                raise ValueError(
+                    f"the context grows to {context:,} at {start:,} tokens, in the middle of the batch that ends at "
+                    f"{boundary:,}; move that threshold to {self.batch.align(start, self.shape.context):,}"
+                )
+            if (size := self.batch.at(start)) % context:
+                raise ValueError(
+                    f"a batch of {size:,} tokens, as at {start:,} tokens, does not hold whole sequences of "
+                    f"{context:,}; make batch.first a multiple of the context"
+                )
+
+    @property
+    def contexts(self) -> ContextRamp:
+        """The context length over the run, whether it grows or not."""
+        return self.context or ContextRamp(self.shape.context)
 
     @property
     def flops(self) -> float:
         """Training FLOPs of the whole run as 6·N·D, N = ``matmul`` parameters."""
         return 6.0 * self.shape.matmul * self.schedule.tokens
+
+    def flops_exact(self, start: int, end: int) -> float:
+        """Training FLOPs of the tokens ``start`` … ``end`` of the run, attention counted at the context of each."""
+        stages = self.contexts.stages(start, end)
+        return float(sum(self.shape.flops_per_token_at(s.value) * int(s.end - s.start) for s in stages))

@@ -49,7 +49,7 @@ class Trainer:
     run: Run
     model: Llama
     optimizer: torch.optim.AdamW
-    loader: Loader
+    loaders: dict[int, Loader]
     validation: Validation
     device: torch.device
     progress: Progress
@@ -69,9 +69,12 @@ class Trainer:
         model = Llama(config.shape, compute=precision_for(config.precision, device), compiled=compiled)
         model.initialise(derive_key(config.seed, "init")).to(device)
         optimizer = build_optimizer(model, config.optimizer)
-        loader = Loader(dataset, "train", config.shape.context, config.seed)
+        loaders = {
+            context: Loader(dataset, "train", context, config.seed, block=config.shape.context, start=start, end=end)
+            for start, end, context in config.contexts.stages()
+        }
         validation = Validation.build(dataset, config)
-        trainer = cls(config, run, model, optimizer, loader, validation, device, Progress(0, 0, 0.0), ranks)
+        trainer = cls(config, run, model, optimizer, loaders, validation, device, Progress(0, 0, 0.0), ranks)
         trainer.resume()
         return trainer
 
@@ -88,7 +91,7 @@ class Trainer:
     def step(self, stop: bool = False) -> tuple[dict[str, float], bool]:
         """Consume one batch; returns the line of metrics, and whether any rank wishes to stop."""
         started, consumed = time.perf_counter(), self.progress.tokens
-        size, rate = self.config.batch.batch(consumed), self.config.schedule.learning_rate(consumed)
+        size, rate = self.config.batch.at(consumed), self.config.schedule.learning_rate(consumed)
         loss, wishes = torch.zeros((), device=self.device), torch.tensor(float(stop), device=self.device)
         for tokens in self.micro_batches(consumed, size):
             hidden = self.model.hidden(tokens[:, :-1])
@@ -114,6 +117,7 @@ class Trainer:
             "loss": float(loss),
             "learning_rate": rate,
             "batch_tokens": size,
+            "context": self.config.contexts.at(consumed),
             "gradient_norm": norm,
             "seconds": round(self.progress.seconds, 4),
         }
@@ -121,12 +125,12 @@ class Trainer:
 
     def micro_batches(self, consumed: int, size: int) -> Iterator[Tensor]:
         """This rank's share of the batch after ``consumed`` tokens, in pieces of sequences (rows, context + 1)."""
-        context = self.config.shape.context
+        context = self.config.contexts.at(consumed)
         begin, end = self.ranks.share(consumed // context, (consumed + size) // context)
         rows = max(1, min(self.config.micro_tokens // context, end - begin))
         for first in range(begin, end, rows):
             count = min(rows, end - first)
-            yield torch.from_numpy(self.loader.batch(first, count)).to(self.device)
+            yield torch.from_numpy(self.loaders[context].batch(first, count)).to(self.device)
 
     def save(self) -> None:
         """Write a checkpoint and delete those that nothing needs."""
@@ -142,10 +146,11 @@ def branch_point(run: Run, config: TrainConfig) -> Path:
     parent = Run(Path(os.path.normpath(run.path / config.branch.parent)))
     trunk, at = parent.config, config.branch.tokens
     same_batches = trunk.batch == config.batch and trunk.seed == config.seed
-    if not (same_batches and agree(trunk.schedule, config.schedule, at)):
+    same_sequences = trunk.contexts.agrees(config.contexts, at)
+    if not (same_batches and same_sequences and agree(trunk.schedule, config.schedule, at)):
         raise ValueError(
-            f"{run.path} cannot branch from {parent.path} at {at:,} tokens: their learning rates, batches or seeds "
-            f"differ before that point, so the branch would not be the run its config describes"
+            f"{run.path} cannot branch from {parent.path} at {at:,} tokens: their learning rates, batches, contexts or "
+            f"seeds differ before that point, so the branch would not be the run its config describes"
         )
     return checkpoint.folder(parent.path, at)
 
@@ -183,7 +188,7 @@ def loop(trainer: Trainer, metrics: Metrics | None, stopped: Callable[[], bool],
         line, stop = trainer.step(stopped())
         now = trainer.progress.tokens
         if now // every > before // every and now < total:
-            line |= trainer.validation.measure(trainer.model, trainer.ranks)
+            line |= trainer.validation.measure(trainer.model, trainer.ranks, config.contexts.at(before))
         if metrics is not None:
             metrics.write(**line)
         report(label, now, total)
@@ -216,8 +221,8 @@ def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
         "N_body": shape.body,
         "N_total": shape.total,
         "flops_6ND": 6.0 * shape.matmul * progress.tokens,
-        "flops_exact": float(shape.flops_per_token) * progress.tokens,
-        "epochs": round(progress.tokens / shape.context / trainer.loader.samples_per_epoch, 4),
+        "flops_exact": trainer.config.flops_exact(0, progress.tokens),
+        "epochs": round(progress.tokens / shape.context / trainer.loaders[shape.context].samples_per_epoch, 4),
         "precision": str(trainer.model.compute).removeprefix("torch."),
         "compiled": trainer.model.compiled,
         "threads": torch.get_num_threads() * trainer.ranks.count,

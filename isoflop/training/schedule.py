@@ -1,16 +1,19 @@
-"""Schedules: learning rate and batch size as pure functions of tokens consumed.
+"""Schedules: learning rate, batch size and context length as pure functions of tokens consumed.
 
 A step is determined by how many tokens came before it, so a run resumes from one integer, a branch may leave a
-trunk wherever their schedules agree up to that point (:func:`agree`), and every schedule can be tested and drawn
-without training. Left out so far: context growth, mixture weights and averaging, which join as further functions.
+trunk wherever their schedules agree up to that point, and every schedule can be tested and drawn without training.
+Batch and context grow alike: by doubling at given tokens, as Llama 3 grew its batch from 4M to 16M tokens and its
+context from 8k to 128k (arXiv 2407.21783, sections 3.4.1 and 3.4.2). Left out so far: mixture weights and averaging,
+which join as further functions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from itertools import islice, pairwise
+from typing import Literal, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Schedule:
                 f"a run of {self.tokens:,} tokens"
             )
 
+    @property
+    def corners(self) -> tuple[int, int]:
+        """Tokens consumed at the end of warmup and at the beginning of the decay."""
+        return self.warmup_tokens, self.tokens - self.decay_tokens
+
     def learning_rate(self, consumed: int) -> float:
         """Learning rate of the step that starts after ``consumed`` tokens."""
         if consumed < self.warmup_tokens:
@@ -53,12 +61,19 @@ class Schedule:
         return self.peak * (self.floor + (1 - self.floor) * (1 - math.sqrt(progress)))
 
 
-@dataclass(frozen=True)
-class BatchRamp:
-    """Batch size in tokens: ``first`` until the first threshold, then doubled at each.
+class Stage(NamedTuple):
+    """A stretch of a run, in tokens consumed, over which a quantity has one value; ``end`` may be infinite."""
 
-    ``thresholds`` are tokens consumed, ascending. The function is the same for every run of a sweep, so that
-    all runs see equal batches at equal tokens.
+    start: int
+    end: float
+    value: int
+
+
+@dataclass(frozen=True)
+class Doubling:
+    """A quantity that doubles: ``first`` until the first threshold, then doubled at each.
+
+    ``thresholds`` are tokens consumed, ascending; those beyond the end of a run do nothing.
     """
 
     first: int
@@ -67,27 +82,85 @@ class BatchRamp:
     def __post_init__(self) -> None:
         """Refuse thresholds that do not ascend."""
         if self.first < 1 or list(self.thresholds) != sorted(set(self.thresholds)):
-            raise ValueError(f"a batch ramp needs a first batch of at least 1 and ascending thresholds: {self}")
+            raise ValueError(f"a ramp needs a first value of at least 1 and ascending thresholds: {self}")
 
-    def batch(self, consumed: int) -> int:
-        """Tokens in the step that starts after ``consumed`` tokens."""
+    def at(self, consumed: int) -> int:
+        """The value in the step that starts after ``consumed`` tokens."""
         return self.first << sum(consumed >= threshold for threshold in self.thresholds)
 
-    def steps(self, tokens: int, start: int = 0) -> Iterator[int]:
+    @property
+    def last(self) -> int:
+        """The value after the last threshold."""
+        return self.first << len(self.thresholds)
+
+    def stages(self, start: int = 0, end: float = math.inf) -> list[Stage]:
+        """What the tokens ``start`` … ``end`` are cut into by the thresholds between them."""
+        cuts = [start, *(t for t in self.thresholds if start < t < end), end]
+        return [Stage(int(a), b, self.at(int(a))) for a, b in pairwise(cuts)]
+
+
+@dataclass(frozen=True)
+class BatchRamp(Doubling):
+    """Batch size in tokens. The same for every run of a sweep, so that all see equal batches at equal tokens."""
+
+    def steps(self, tokens: float, start: int = 0) -> Iterator[int]:
         """Tokens consumed before each step from ``start`` until ``tokens`` are reached."""
         while start < tokens:
             yield start
-            start += self.batch(start)
+            start += self.at(start)
 
-    def align(self, tokens: float) -> int:
-        """The first step boundary at or after ``tokens``."""
+    def align(self, tokens: float, multiple: int = 1) -> int:
+        """The first step boundary at or after ``tokens`` that is a multiple of ``multiple``.
+
+        Raises ValueError where none is found: no more steps than ``multiple`` are tried, after which steps of one size
+        repeat themselves.
+        """
         boundary = 0
         for threshold in (*self.thresholds, math.inf):
-            size, stop = self.batch(boundary), min(tokens, threshold)
+            size, stop = self.at(boundary), min(tokens, threshold)
             boundary += max(0, math.ceil((stop - boundary) / size)) * size
             if boundary >= tokens:
                 break
-        return boundary
+        for whole in islice(self.steps(math.inf, boundary), multiple):
+            if whole % multiple == 0:
+                return whole
+        raise ValueError(
+            f"no step from {boundary:,} tokens on begins at a multiple of {multiple:,} tokens; "
+            f"make the first batch, which has {self.first:,}, such a multiple"
+        )
+
+
+@dataclass(frozen=True)
+class ContextRamp(Doubling):
+    """Context length in tokens. Every stage is whole blocks of the longest context, in which the corpus is shuffled."""
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that do not ascend or cut a block."""
+        super().__post_init__()
+        if cut := [threshold for threshold in self.thresholds if threshold % self.last]:
+            raise ValueError(
+                f"a context that ends at {self.last:,} must grow at multiples of {self.last:,} tokens, which {cut[0]:,} "
+                f"is not; move that threshold to {-(-cut[0] // self.last) * self.last:,}"
+            )
+
+    @classmethod
+    def aligned(cls, first: int, wishes: Iterable[float], batch: BatchRamp) -> ContextRamp:
+        """The ramp that doubles as soon after each of ``wishes`` (tokens, ascending) as blocks and batches allow.
+
+        Raises ValueError where they never do, or where two wishes fall together.
+        """
+        wishes = tuple(wishes)
+        longest = first << len(wishes)
+        return cls(first, tuple(batch.align(wish, longest) for wish in wishes))
+
+    def agrees(self, other: ContextRamp, until: int) -> bool:
+        """Whether two ramps give the same sequences in the same order up to ``until`` tokens.
+
+        The order knows the longest context, by which the corpus is cut, and the end of the stage in force, over which
+        it is shuffled (``tokens.order``).
+        """
+        begun, theirs = ([stage for stage in ramp.stages() if stage.start < until] for ramp in (self, other))
+        return self.last == other.last and begun == theirs
 
 
 def agree(one: Schedule, other: Schedule, until: int) -> bool:
@@ -95,7 +168,7 @@ def agree(one: Schedule, other: Schedule, until: int) -> bool:
 
     Both are smooth between a few corners, so they are compared at the corners and on a fine grid.
     """
-    corners = [s.warmup_tokens for s in (one, other)] + [s.tokens - s.decay_tokens for s in (one, other)]
+    corners = (*one.corners, *other.corners)
     grid = {until * i // 1024 for i in range(1024)} | {c + d for c in corners for d in (-1, 0, 1)}
     points = [point for point in grid if 0 <= point < until]
     return all(one.learning_rate(point) == other.learning_rate(point) for point in points)

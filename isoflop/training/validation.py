@@ -1,7 +1,8 @@
 """Validation: nats per token and bits per byte on a fixed sample of held-out documents.
 
 The sample is the same for every run over the same tokens, whatever its seed, so that differences between runs are
-differences between models.
+differences between models. It is cut into sequences of the longest context; at a shorter one the same targets are
+predicted from fewer tokens, so that within a run validations differ by the model and its context alone.
 """
 
 from __future__ import annotations
@@ -22,32 +23,35 @@ from isoflop.training.ranks import Ranks
 
 @dataclass(frozen=True)
 class Validation:
-    """Fixed sequences (count, context + 1), the UTF-8 bytes their targets stand for, and rows per forward pass."""
+    """Fixed sequences (count, context + 1), the UTF-8 bytes their targets stand for, and tokens per forward pass."""
 
     tokens: Tensor
     text_bytes: int
-    rows: int
+    micro_tokens: int
 
     @classmethod
     def build(cls, dataset: TokenDataset, config: TrainConfig) -> Validation:
         """The fixed sample that a config asks for; a whole number of equal batches, so that one graph serves."""
         context = config.shape.context
-        rows = max(1, config.micro_tokens // context)
         loader = Loader(dataset, "validation", context)
         wanted = min(max(1, config.validation_tokens // context), loader.samples_per_epoch)
-        rows = min(rows, wanted)
+        rows = min(max(1, config.micro_tokens // context), wanted)
         fixed = loader.sequential(wanted // rows * rows)
-        return cls(torch.from_numpy(fixed.tokens), fixed.text_bytes, rows)
+        return cls(torch.from_numpy(fixed.tokens), fixed.text_bytes, config.micro_tokens)
 
-    def measure(self, model: Llama, ranks: Ranks) -> dict[str, float]:
+    def measure(self, model: Llama, ranks: Ranks, context: int | None = None) -> dict[str, float]:
         """Mean loss in nats per token, and bits per byte, of ``model`` on the sample, which the ranks share.
+
+        ``context`` is the length to predict from, the sample's own or one that divides it.
 
         The network runs as in training, gradients enabled, so that the compiled graph at hand serves: compiling another
         for a few passes costs more than it saves.
         """
+        context = context or self.tokens.shape[1] - 1
+        sequences = self.tokens.unfold(1, context + 1, context).flatten(0, 1)
         device = model.embedding.device
         total = torch.zeros((), dtype=torch.float64, device=device)
-        batches = torch.split(self.tokens, self.rows)
+        batches = torch.split(sequences, max(1, self.micro_tokens // context))
         for batch in batches[slice(*ranks.share(0, len(batches)))]:
             tokens = batch.to(device)
             hidden = model.hidden(tokens[:, :-1]).detach()
@@ -55,5 +59,5 @@ class Validation:
                 total += cross_entropy(hidden, model.head, tokens[:, 1:])
         ranks.add(total)
         nats = float(total)
-        count = self.tokens[:, 1:].numel()
+        count = sequences[:, 1:].numel()
         return {"validation_loss": nats / count, "validation_bpb": nats / math.log(2) / self.text_bytes}
