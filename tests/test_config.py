@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from isoflop import config as configuration
+from isoflop.planning.schedule import Schedule
 from isoflop.training.config import Branch, TrainConfig
-from isoflop.training.schedule import Schedule
 
 Make = Callable[..., TrainConfig]
 

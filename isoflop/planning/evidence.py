@@ -39,7 +39,7 @@ from isoflop.planning.from_sweep import answering, optimum_draws, pool
 from isoflop.planning.shape import Convention
 
 Draws = NDArray[np.float64]
-DRAWS = 500
+DRAWS = 300
 RUNS_BEHIND = 200  # degrees of freedom of a published law's residual scatter: that of hundreds of runs
 LEAST_R_D = 5.7
 """Lower end of the 95% profile interval of R_D, whose upper end is infinity (docs/lab.md, Muennighoff)."""
@@ -78,8 +78,16 @@ class Evidence(ABC):
     surface: LossSurface | None
 
     @abstractmethod
-    def best_size(self, C: float) -> Estimate:
+    def optimum(self, C: float) -> float:
         """The compute-optimal N for C FLOPs. Raises ValueError when the law has none."""
+
+    @abstractmethod
+    def draw_optimum(self, C: float) -> Draws | None:
+        """Draws of it, or None where nothing is known of its doubt."""
+
+    def best_size(self, C: float) -> Estimate:
+        """The compute-optimal N with its interval."""
+        return Estimate.of(self.optimum(C), self.draw_optimum(C))
 
     @abstractmethod
     def draw_losses(self, N: float, D: Draws) -> Draws | None:
@@ -127,10 +135,13 @@ class Published(Evidence):
         """Draws of the law; none where its uncertainty is not known."""
         return self.entry.draw(DRAWS, self.seed) if self.entry.uncertainty else []
 
-    def best_size(self, C: float) -> Estimate:
-        """The optimum of the law, and of its draws."""
-        drawn = [best_size(law, C) for law in self.laws]
-        return Estimate.of(best_size(self.entry.law, C), np.array(drawn) if drawn else None)
+    def optimum(self, C: float) -> float:
+        """The law's own."""
+        return best_size(self.entry.law, C)
+
+    def draw_optimum(self, C: float) -> Draws | None:
+        """Those of the drawn laws."""
+        return np.array([best_size(law, C) for law in self.laws]) if self.laws else None
 
     def draw_losses(self, N: float, D: Draws) -> Draws | None:
         """Each drawn law at its own D, with the scatter of a run."""
@@ -154,10 +165,13 @@ def best_size(law: Law, C: float) -> float:
 class Given(Evidence):
     """A law from a file that ``isoflop fit --save`` wrote: no intervals, because a law alone has none."""
 
-    def best_size(self, C: float) -> Estimate:
-        """The law's optimum."""
+    def optimum(self, C: float) -> float:
+        """The law's own."""
         assert self.surface is not None
-        return Estimate(self.surface.optimal(C).N)
+        return self.surface.optimal(C).N
+
+    def draw_optimum(self, C: float) -> None:
+        """None are known."""
 
     def draw_losses(self, N: float, D: Draws) -> None:
         """None are known."""
@@ -174,10 +188,13 @@ class Swept(Evidence):
     isoflop: IsoFLOPAnalysis | None
     seed: int = 0
 
-    def best_size(self, C: float) -> Estimate:
+    def optimum(self, C: float) -> float:
         """The middle of both methods' draws."""
-        pooled = pool(optimum_draws(self.fitted, self.isoflop, C))
-        return Estimate.of(float(np.median(pooled)), pooled)
+        return float(np.median(self.draw_optimum(C)))
+
+    def draw_optimum(self, C: float) -> Draws:
+        """Both methods' draws, pooled."""
+        return pool(optimum_draws(self.fitted, self.isoflop, C))
 
     def draw_losses(self, N: float, D: Draws) -> Draws:
         """Both methods' draws, pooled."""

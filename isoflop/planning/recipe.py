@@ -119,7 +119,7 @@ def recipe(
     schedule = Schedule(
         tokens=total,
         peak=peak_learning_rate(shape.matmul) * rate_factor,
-        warmup_tokens=int(warmup_tokens(shape.matmul, total)),
+        warmup_tokens=int(warmup_tokens(shape.matmul, total, batch.first)),
         decay_tokens=max(total - start, 1),
     )
     return Recipe(schedule, batch, contexts(context, shape.context, tokens, batch))

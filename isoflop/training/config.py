@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from isoflop.planning.schedule import BatchRamp, ContextRamp, Schedule
 from isoflop.planning.shape import Shape
-from isoflop.training.schedule import BatchRamp, ContextRamp, Schedule
 
 
 @dataclass(frozen=True)

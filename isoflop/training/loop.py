@@ -22,6 +22,7 @@ from torch import Tensor
 
 from isoflop.files import locked
 from isoflop.model.llama import Llama
+from isoflop.planning.schedule import agree
 from isoflop.progress import Report, silent
 from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.keys import derive_key
@@ -35,7 +36,6 @@ from isoflop.training.loss import cross_entropy
 from isoflop.training.optimizer import build_optimizer
 from isoflop.training.ranks import Ranks, gradients
 from isoflop.training.run import Metrics, Run
-from isoflop.training.schedule import agree
 from isoflop.training.validation import Validation
 
 ALONE = Ranks()
