@@ -16,7 +16,8 @@ import numpy as np
 
 from isoflop.laws import Allocation, lifetime
 from isoflop.laws.forms.surface import FLOPS, minimise
-from isoflop.planning.evidence import Evidence, worth
+from isoflop.planning import repetition
+from isoflop.planning.evidence import Evidence
 from isoflop.planning.shape import human
 
 SERVING = 2.0  # FLOPs per parameter and token served
@@ -132,7 +133,7 @@ def best(evidence: Evidence, C: float, limits: Limits) -> float:
     def loss(log_N: np.ndarray) -> np.ndarray:
         N = np.exp(log_N)
         D = np.clip(tokens_of(C, N, limits.served), 1.0, limits.most_tokens)
-        return np.asarray(surface.loss(N, worth(D, limits.fresh)))
+        return repetition.loss(surface, N, D, limits.fresh)
 
     free = evidence.optimum(C)
     most = C / (SERVING * limits.served) if limits.served else free * 1e4
@@ -179,7 +180,7 @@ def reasons(evidence: Evidence, C: float, limits: Limits, free: float, N: float,
             f"{human(limits.fresh)} tokens are at hand and {evidence.name} alone would take {human(alone)}: "
             + (f"{D / limits.fresh:.2g} passes over them" if limits.fresh * 1.001 < D else "the rest goes into size")
         )
-    if limits.most_params and N >= limits.most_params * (1 - EXACT):
+    if limits.most_params and limits.most_params * (1 - EXACT) <= N:
         said.append(
             f"{limits.most_reason}: {human(N)} parameters at most, where the law alone would take {human(free)}"
         )
@@ -197,7 +198,7 @@ class Alternative:
     """Another size for the same budget: what it costs in loss, and what it saves in serving.
 
     ``factor`` is its size over the plan's, which is also what a served token costs. ``same_loss`` is what training it
-    to the plan's loss would take, over the plan's training FLOPs; infinite where it cannot reach it on the tokens at hand.
+    to the plan's loss would take, over the plan's training FLOPs; infinite where the tokens at hand do not allow it.
     """
 
     factor: float
@@ -216,11 +217,11 @@ def alternatives(evidence: Evidence, choice: Choice, limits: Limits) -> tuple[Al
     surface = evidence.surface
     if surface is None:
         return ()
-    plan = float(surface.loss(choice.N, worth(choice.D, limits.fresh)))
+    plan = float(repetition.loss(surface, choice.N, choice.D, limits.fresh))
     found = []
     for factor in FACTORS:
         N, D = choice.N * factor, choice.training / FLOPS / (choice.N * factor)
-        loss = float(surface.loss(N, worth(D, limits.fresh)))
+        loss = float(repetition.loss(surface, N, D, limits.fresh))
         D_same = surface.tokens_for(plan, N)
         same = FLOPS * N * D_same / choice.training if D_same <= limits.fresh else math.inf
         found.append(Alternative(factor, N, D, loss, loss - plan, same))

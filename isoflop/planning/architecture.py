@@ -90,14 +90,20 @@ class Architecture:
 
 
 def architecture(
-    params: float, vocab: int, *, context: int, tied: bool | None = None, counts: Convention = "matmul"
+    params: float,
+    vocab: int,
+    *,
+    context: int,
+    tied: bool | None = None,
+    counts: Convention = "matmul",
+    most: float = math.inf,
 ) -> Architecture:
-    """Choose the layers of a Llama of about ``params`` parameters, counted in the given convention.
+    """Choose the layers of a Llama of about ``params`` parameters, and at most ``most``, in the given convention.
 
     Raises ValueError when the ladder has nothing within half of that size, naming the nearest there is.
     """
     tied = params < TIED_BELOW if tied is None else tied
-    judged = sorted(judge(params, vocab, context, tied, counts), key=lambda c: (c.dropped is not None, c.score))
+    judged = sorted(judge(params, vocab, context, tied, counts, most), key=lambda c: (c.dropped is not None, c.score))
     standing = [c for c in judged if c.dropped is None]
     if not standing:
         closest = min(judged, key=lambda c: abs(math.log1p(c.off)))
@@ -115,7 +121,7 @@ def architecture(
     return Architecture(taken.shape, (taken, *beaten, *rest), nearest(taken.shape))
 
 
-def judge(params: float, vocab: int, context: int, tied: bool, counts: Convention) -> Iterator[Candidate]:
+def judge(params: float, vocab: int, context: int, tied: bool, counts: Convention, most: float) -> Iterator[Candidate]:
     """Every candidate, with the first reason that speaks against it."""
     everything = list(around(params, vocab, context, tied, counts))
     shapes = [s for s in everything if badness(s, params, counts) < WORTH_A_LOOK] or everything
@@ -124,7 +130,9 @@ def judge(params: float, vocab: int, context: int, tied: bool, counts: Conventio
         off = shape.count(counts) / params - 1
         skew = shape.width / shape.layers / aspect(shape.width)
         dropped = layout_for(shape).objection(shape)
-        if abs(off) > min(max(MOST_OFF, 1.001 * nearest_off), 0.5):
+        if shape.count(counts) > most:
+            dropped = f"larger than the {human(most)} that are possible"
+        elif abs(off) > min(max(MOST_OFF, 1.001 * nearest_off), 0.5):
             dropped = f"{off:+.0%} off in size"
         elif not 1 / MOST_SKEW < skew < MOST_SKEW:
             dropped = f"{skew:.2g} times as wide for its depth as Llamas are"

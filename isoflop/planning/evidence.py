@@ -1,11 +1,9 @@
 """What a law says, in the planner's terms: the best size for a budget and the loss anywhere, each with its doubt.
 
 A published law, the laws of a sweep and a law in a file answer the same questions here, so that the planner does not
-know which of them it listens to. N is counted as the law counts it (``counts``), and C = 6·N·D with that N. Repeated
-tokens are worth less and less, by Muennighoff et al.'s law, whatever law prices the fresh ones; its decay is
-hardly determined by its runs, and that doubt is drawn too. Excess parameters are not decayed: the law at hand prices
-them already. Costs a fraction of a second. Left out: the doubt about whether a form holds at all, which only other
-laws beside it and a measured run can show.
+know which of them it listens to. N is counted as the law counts it (``counts``), and C = 6·N·D with that N. Limited
+data make any of them data-constrained (:mod:`.repetition`). Costs a fraction of a second. Left out: the doubt about
+whether a form holds at all, which only other laws beside it and a measured run can show.
 """
 
 from __future__ import annotations
@@ -20,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from isoflop.laws import (
     LIBRARY,
     LLAMA3_TOKENS,
-    MUENNIGHOFF_2023,
     Entry,
     Fit,
     IsoFLOPAnalysis,
@@ -34,16 +31,13 @@ from isoflop.laws import (
     PowerLaw,
 )
 from isoflop.laws.fitting.prediction import noise_factors
-from isoflop.laws.forms.repetition import decayed
-from isoflop.planning.from_sweep import answering, optimum_draws, pool
+from isoflop.planning.from_sweep import answering, optimum_draws, plan_from_sweep, pool
+from isoflop.planning.repetition import drawn_worth, fed, worth
 from isoflop.planning.shape import Convention
 
 Draws = NDArray[np.float64]
 DRAWS = 300
 RUNS_BEHIND = 200  # degrees of freedom of a published law's residual scatter: that of hundreds of runs
-LEAST_R_D = 5.7
-"""Lower end of the 95% profile interval of R_D, whose upper end is infinity (docs/lab.md, Muennighoff)."""
-HALF_NORMAL_95 = 2.2414  # the point below which 97.5% of a half-normal variable lies
 
 
 @dataclass(frozen=True)
@@ -93,31 +87,27 @@ class Evidence(ABC):
     def draw_losses(self, N: float, D: Draws) -> Draws | None:
         """Draws of the loss of one run of N parameters on D fresh tokens, one for each entry of D."""
 
+    def remarks(self, C: float) -> tuple[str, ...]:
+        """What should be known of this law before its answer to C is believed."""
+        said = () if self.verified else (f"the constants of {self.name} were not verified",)
+        if self.surface is None:
+            return (*said, f"{self.name} says how many tokens a budget wants, and nothing of the loss")
+        if self.draw_optimum(C) is None:
+            return (*said, f"no interval is known for {self.name}: the spread between laws is the honest one")
+        return said
+
     def loss(self, N: float, D: float, unique: float = math.inf) -> Estimate | None:
         """The loss of one run, of whose D tokens ``unique`` are different ones; None where the law knows no loss."""
         if self.surface is None:
             return None
-        drawn = self.draw_losses(N, drawn_worth(D, unique))
-        return Estimate.of(self.point(N, float(worth(D, unique))), drawn)
+        params = float(fed(self.surface, N, D, unique))
+        drawn = self.draw_losses(params, drawn_worth(D, unique, DRAWS))
+        return Estimate.of(self.point(params, float(worth(D, unique))), drawn)
 
     def point(self, N: float, D: float) -> float:
         """The loss without its interval, for fresh tokens."""
         assert self.surface is not None
         return float(self.surface.loss(N, D))
-
-
-def worth(D: ArrayLike, unique: float, R_D: ArrayLike = MUENNIGHOFF_2023.R_D) -> Draws:
-    """The fresh tokens that D tokens are worth, of which ``unique`` are different (Muennighoff et al. 2023, eq. 5)."""
-    d = np.asarray(D, float)
-    return decayed(d, np.minimum(d, unique), np.asarray(R_D, float))
-
-
-def drawn_worth(D: float, unique: float) -> Draws:
-    """The same with the doubt about R_D: half-normal in 1/R_D, so that its 95% interval is the profile's."""
-    if unique >= D:
-        return np.full(DRAWS, D)
-    rates = np.abs(np.random.default_rng(1).standard_normal(DRAWS)) / HALF_NORMAL_95 / LEAST_R_D
-    return worth(D, unique, 1 / np.maximum(rates, 1e-9))
 
 
 @dataclass(frozen=True)
@@ -184,9 +174,17 @@ class Swept(Evidence):
     The minima know the loss at an optimum; off it, the surface's price for being there is added.
     """
 
-    fitted: Fit[LossSurface]
+    surfaces: Mapping[Convention, Fit[LossSurface]]
     isoflop: IsoFLOPAnalysis | None
+    statuses: tuple[str, ...]
+    vocab: int
+    context: int
     seed: int = 0
+
+    @property
+    def fitted(self) -> Fit[LossSurface]:
+        """The surface in the budgets' convention of N."""
+        return self.surfaces["matmul"]
 
     def optimum(self, C: float) -> float:
         """The middle of both methods' draws."""
@@ -195,6 +193,11 @@ class Swept(Evidence):
     def draw_optimum(self, C: float) -> Draws:
         """Both methods' draws, pooled."""
         return pool(optimum_draws(self.fitted, self.isoflop, C))
+
+    def remarks(self, C: float) -> tuple[str, ...]:
+        """What each method says alone, whether the plan hinges on how N is counted, and the statuses of the fits."""
+        alone = plan_from_sweep(C, self.surfaces, self.isoflop, self.vocab, self.context, seed=self.seed)
+        return (*map(str, alone.readings), alone.hinges, *self.statuses)
 
     def draw_losses(self, N: float, D: Draws) -> Draws:
         """Both methods' draws, pooled."""
@@ -211,11 +214,18 @@ class Swept(Evidence):
         return float(np.median(self.draw_losses(N, np.array([D]))))
 
 
-def swept(surfaces: Mapping[Convention, Fit[LossSurface]], isoflop: IsoFLOPAnalysis | None, seed: int = 0) -> Swept:
+def swept(
+    surfaces: Mapping[Convention, Fit[LossSurface]],
+    isoflop: IsoFLOPAnalysis | None,
+    statuses: tuple[str, ...],
+    vocab: int,
+    context: int,
+    seed: int = 0,
+) -> Swept:
     """A sweep's laws as evidence; N is ``matmul``, which is the convention of its budgets."""
-    fitted = surfaces["matmul"]
     meaning = "your own runs: N with the head, without the input embedding; loss on your validation text"
-    return Swept("sweep", meaning, "matmul", True, fitted.surface, fitted, isoflop, seed)
+    surface = surfaces["matmul"].surface
+    return Swept("sweep", meaning, "matmul", True, surface, surfaces, isoflop, statuses, vocab, context, seed)
 
 
 DEFAULT = "BESIROGLU_2024"

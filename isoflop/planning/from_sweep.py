@@ -35,6 +35,11 @@ class Reading:
     loss: float
     interval: tuple[float, float]
 
+    def __str__(self) -> str:
+        low, high = map(human, self.N_interval)
+        losses = f"loss {self.loss:.4f} ({self.interval[0]:.4f} to {self.interval[1]:.4f})"
+        return f"{self.method} alone: N* {human(self.N)} ({low} to {high}), {losses}"
+
 
 @dataclass(frozen=True)
 class SweepPlan:
@@ -48,20 +53,6 @@ class SweepPlan:
     readings: tuple[Reading, ...]
     conventions: Mapping[Convention, dict[str, float]]
     hinges: str
-
-    def __str__(self) -> str:
-        shape, (low, high) = self.shape, self.interval
-        lines = [
-            f"budget   {self.budget:.4g} FLOPs (6ND, head counted, input embedding not)",
-            f"model    {human(shape.matmul)} parameters: {shape.layers} layers, width {shape.width}, "
-            f"{shape.heads} heads, {shape.kv_heads} key-value heads, FFN {shape.ffn}, vocabulary {shape.vocab}",
-            f"tokens   {human(self.tokens)}, {self.tokens / shape.matmul:.1f} per parameter",
-            f"loss     {self.loss:.4f} nats/token, 95% of such runs between {low:.4f} and {high:.4f}",
-        ]
-        for r in self.readings:
-            optimum = f"N* {human(r.N)} ({human(r.N_interval[0])} to {human(r.N_interval[1])})"
-            lines.append(f"  {r.method:<8} {optimum}, loss {r.loss:.4f} ({r.interval[0]:.4f} to {r.interval[1]:.4f})")
-        return "\n".join([*lines, f"note     {self.hinges}"])
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values, for ``plan.json``."""

@@ -52,7 +52,7 @@ class DataConstrained(Law, kind="data-constrained"):
     def slopes(self, N: ArrayLike, D: ArrayLike, U: ArrayLike) -> tuple[Values, Values]:
         """Give ∂L/∂N and ∂L/∂D at a fixed U."""
         n, d, u = np.asarray(N, float), np.asarray(D, float), np.minimum(U, D)
-        matched = self._matched(u)
+        matched = self.matched(u)
         useful = np.minimum(n, matched)
         decay = np.exp(-(n / useful - 1) / self.R_N)
         # While D is below U, more tokens also raise the size up to which parameters count in full.
@@ -69,7 +69,7 @@ class DataConstrained(Law, kind="data-constrained"):
     def effective_params(self, N: ArrayLike, D: ArrayLike, U: ArrayLike) -> Values:
         """N': the parameters that count, when D tokens of which U are unique have to feed them."""
         n = np.asarray(N, float)
-        return decayed(n, np.minimum(n, self._matched(np.minimum(U, np.asarray(D, float)))), self.R_N)
+        return decayed(n, np.minimum(n, self.matched(np.minimum(U, np.asarray(D, float)))), self.R_N)
 
     def worth(self, epochs: ArrayLike) -> Values:
         """The corpora of fresh text that so many epochs over one are worth: 1 for one, at most 1 + R_D."""
@@ -96,8 +96,8 @@ class DataConstrained(Law, kind="data-constrained"):
         """Reach ``loss`` with the least compute. Raises ValueError when U unique tokens do not allow it."""
         return self.at(U).cheapest(loss)
 
-    def _matched(self, u: Values) -> Array:
-        """Return the size for which u tokens are compute-optimal."""
+    def matched(self, u: Values) -> Array:
+        """Give the size for which u tokens are compute-optimal."""
         G = (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
         return np.asarray(G * (u * G) ** (self.beta / self.alpha))
 
