@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from isoflop.planning.planner import Plan, Question
 
 DESCRIPTION = """Plans a model for a budget: parameters, tokens and predicted loss with its interval, the price of being
-off the optimum, real layers, a schedule, the hardware it fits on, time and money. Without a sweep the laws are published
-ones, fitted to other people's data; their spread is shown.
+off the optimum, real layers, a schedule, the hardware it fits on, time and money. Without a sweep the laws are
+published ones, fitted to other people's data; their spread is shown.
 
 A budget is FLOPs (3.8e25), PF-days, devices and time ("64 H100 x 30 days"), device-hours, money ("$10000 of H100"), or
 a time on this machine ("10 minutes here", after --calibrate).

@@ -1,4 +1,4 @@
-"""A plan as one screen of text, or the list of candidate shapes; the answer itself is ``isoflop.planning.planner``'s."""
+"""A plan as one screen of text, or the list of candidate shapes; the answer itself is ``planning.planner``'s."""
 
 from __future__ import annotations
 
@@ -54,10 +54,8 @@ def answer(plan: Plan) -> Iterator[str]:
         f"{shape.ffn:,}, vocabulary {shape.vocab:,}{' (tied)' if shape.tied else ''}, context {shape.context:,}: "
         f"{shape.total:,} parameters, {human(shape.matmul)} in products, {human(shape.body)} without the head",
     )
-    yield paragraph(
-        "",
-        f"nearest released: {near.name}, {near.shape.layers} layers, width {near.shape.width:,}, FFN {near.shape.ffn:,}",
-    )
+    like = f"{near.shape.layers} layers, width {near.shape.width:,}, FFN {near.shape.ffn:,}"
+    yield paragraph("", f"nearest released: {near.name}, {like}")
     parts = ((flops.linear, "blocks"), (flops.attention, "attention"), (flops.output, "head"))
     yield paragraph(
         "compute",
@@ -108,7 +106,7 @@ def laws(plan: Plan) -> Iterator[str]:
         losses = ["" if loss is None else f"{loss:.3f}" for loss in (r.loss, r.loss_of_plan)]
         mark = "" if r.verified else "constants not verified"
         rows.append((r.name, human(r.N.value), span, human(r.D), f"{r.D / r.N.value:.3g}", *losses, mark))
-    yield f"\nwhat other laws say of {plan.budget.flops:.3g} FLOPs (losses are of each law's own text: compare only sizes)"
+    yield f"\nwhat laws say of {plan.budget.flops:.3g} FLOPs (losses are of each law's own text: compare only sizes)"
     yield aligned(rows)
 
 
@@ -120,7 +118,8 @@ def training(plan: Plan) -> Iterator[str]:
         rate = " to ".join(dict.fromkeys(f"{rate:.2g}" for rate in s.learning_rate))
         rows.append((s.name, human(s.start), human(s.end), f"{s.context:,}", batch, rate))
     schedule = plan.recipe.schedule
-    yield f"\ntraining: {plan.recipe.steps:,} steps, warmup {human(schedule.warmup_tokens)} tokens, peak {schedule.peak:.3g}"
+    warmup = human(schedule.warmup_tokens)
+    yield f"\ntraining: {plan.recipe.steps:,} steps, warmup over {warmup} tokens, peak rate {schedule.peak:.3g}"
     yield aligned(rows)
     told = []
     for rule in plan.rules:
@@ -132,18 +131,20 @@ def training(plan: Plan) -> Iterator[str]:
 
 def hardware(plan: Plan) -> Iterator[str]:
     """Where it fits, how long it takes, and what it costs."""
-    placed = plan.placement
-    if placed is not None:
-        cost = placed.cost
-        yield f"\nhardware: {cost.devices:,} {cost.device} ({placed.how})"
-        yield paragraph("  layout", str(placed.layout))
+    cost = plan.cost
+    if cost is not None:
+        yield f"\nhardware: {cost.devices:,} {cost.device} ({plan.placements[0].how})"
+    for placed in plan.placements:
+        yield paragraph("  layout", f"context {placed.context:,}: {placed.layout}")
         yield paragraph("  memory", placed.room)
         yield paragraph("  speed", str(placed.step))
+        if placed.smaller is not None:
+            yield paragraph("  fewer", placed.smaller)
+    if cost is not None:
         money = "" if cost.dollars is None else f", ${cost.dollars:,.0f}"
-        power = "" if cost.kwh is None else f", {cost.kwh:,.3g} kWh"
-        yield paragraph("  takes", f"{spoken_long(cost.seconds)}: {cost.device_hours:,.3g} device-hours{power}{money}")
-        for line in placed.smaller:
-            yield paragraph("  smaller", line)
+        power = "" if cost.kwh is None else f", {cost.kwh:,.0f} kWh"
+        hours = f"{cost.device_hours:,.4g} device-hours at {cost.mfu:.1%} MFU"
+        yield paragraph("  takes", f"{spoken_long(cost.seconds)}: {hours}{power}{money}")
     if plan.serving is not None:
         yield paragraph("\nserving".ljust(LABEL + 1), str(plan.serving))
 

@@ -17,18 +17,30 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from isoflop.laws import Allocation
+from isoflop.laws.forms.surface import reach
 from isoflop.planning.allocation import Alternative, Choice, Limits, allocate, alternatives, cheapest_over_life
 from isoflop.planning.architecture import Architecture, architecture
-from isoflop.planning.duration import Budget, Cost
+from isoflop.planning.duration import Budget, Cost, parse_budget, seconds_here
 from isoflop.planning.evidence import DEFAULT, Estimate, Evidence, evidence, published
 from isoflop.planning.hyperparameters import context_for, vocabulary_for
+from isoflop.planning.ladder import smallest
 from isoflop.planning.machine import Machine
 from isoflop.planning.memory import TrainingMemory
-from isoflop.planning.placement import Placement, Serving, largest_that_fits, place, serving_device
+from isoflop.planning.placement import Placement, phases, place, whole
 from isoflop.planning.recipe import Recipe, Rule, published_rules, recipe
-from isoflop.planning.resources import Resources, budget_of
+from isoflop.planning.resources import Resources
+from isoflop.planning.serving import Serving
 from isoflop.planning.shape import Shape, human
+from isoflop.progress import spoken
+
+SMALLEST_BUDGET, LARGEST_BUDGET = 1e9, 1e21
+"""FLOPs among which a time on this machine is looked for, by so many ``HALVINGS``."""
+HALVINGS = 14
+LEAST_SHARE = 1.5
+"""A best size may lie below the smallest Llama by this factor: the curve is flat there, and it is taken instead."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +102,14 @@ class Reading:
 class Plan:
     """The answer: a model, its tokens and its loss, and everything that follows.
 
-    ``loss`` is None where the law knows none. ``placement`` is None where nothing is known of the hardware,
-    ``serving`` where no device has to hold the model.
+    ``loss`` is None where the law knows none. ``placements`` are those of its
+    stages of context, none where nothing is known of the hardware; ``serving`` is None where no device has to hold it.
     """
 
     question: Question
     budget: Budget
     law: Evidence
+    limits: Limits
     choice: Choice
     best_size: Estimate
     architecture: Architecture
@@ -106,7 +119,7 @@ class Plan:
     over_life: Allocation | None
     readings: tuple[Reading, ...]
     rules: tuple[Rule, ...]
-    placement: Placement | None
+    placements: tuple[Placement, ...]
     serving: Serving | None
     notes: tuple[str, ...]
 
@@ -122,13 +135,13 @@ class Plan:
 
     @property
     def memory(self) -> TrainingMemory | None:
-        """Memory of one device in training, by part."""
-        return self.placement.memory if self.placement else None
+        """Memory of the fullest device in training, by part."""
+        return max((p.memory for p in self.placements), key=lambda memory: memory.total, default=None)
 
     @property
     def cost(self) -> Cost | None:
         """Time, energy and money."""
-        return self.placement.cost if self.placement else None
+        return whole(self.placements)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -137,7 +150,7 @@ class Plan:
 
     def config_for(self, data: str, **more: Any) -> dict[str, Any]:
         """The same over the tokens in a folder, with further keys."""
-        placed = self.placement.settings if self.placement else {}
+        placed = self.placements[0].settings if self.placements else {}
         return self.recipe.config(self.shape, data, seed=self.question.seed, **(placed | more))
 
     def to_json(self) -> dict[str, Any]:
@@ -160,10 +173,21 @@ class Plan:
             "readings": [asdict(r) for r in self.readings],
             "recipe": self.recipe.to_json(),
             "rules": [asdict(r) for r in self.rules],
-            "placement": None if self.placement is None else self.placement.to_json(),
+            "placements": [placement.to_json() for placement in self.placements],
+            "cost": None if self.cost is None else self.cost.to_json(),
             "serving": None if self.serving is None else self.serving.to_json(),
             "notes": list(self.notes),
         }
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What follows from a question and a number of FLOPs, before hardware is looked at."""
+
+    limits: Limits
+    choice: Choice
+    architecture: Architecture
+    recipe: Recipe
 
 
 def plan(question: Question, law: Evidence | None = None, machine: Machine | None = None) -> Plan:
@@ -172,43 +196,121 @@ def plan(question: Question, law: Evidence | None = None, machine: Machine | Non
     Raises ValueError, with what binds and the nearest that is possible, for a question that has no answer.
     """
     law = law or evidence(question.law, question.seed)
-    resources = Resources.of(question.budget, question.device, question.devices, machine)
-    budget = budget_of(question, law, resources)
-    vocab = question.vocab or vocabulary_for(budget.flops)
-    context = question.context or context_for(budget.flops)
-    longest = question.long_context or context
-    serving = serving_device(question.fits, question.fits_in)
-    limits = limits_of(question, law, vocab, longest, serving)
-    choice = allocate(law, budget.flops, limits)
-    built = architecture(choice.N, vocab, context=longest, counts=law.counts)
-    tokens = tokens_for(choice, built.shape.count(law.counts), limits)
-    schedule = recipe(built.shape, tokens, first_context=context, first_batch=question.first_batch)
-    loss = law.loss(built.shape.count(law.counts), schedule.tokens, limits.fresh)
+    budget, resources = means(question, law, machine)
+    drawn = draft(question, law, budget.flops)
+    choice, built, schedule = drawn.choice, drawn.architecture, drawn.recipe
+    loss = law.loss(built.shape.count(law.counts), schedule.tokens, drawn.limits.fresh)
+    holder = serving(question)
     return Plan(
         question=question,
         budget=budget,
         law=law,
+        limits=drawn.limits,
         choice=choice,
         best_size=law.best_size(budget.flops),
         architecture=built,
         recipe=schedule,
         loss=loss,
-        alternatives=alternatives(law, choice, limits),
+        alternatives=alternatives(law, choice, drawn.limits),
         over_life=cheapest_over_life(law, choice),
         readings=tuple(readings(law, budget.flops, built.shape, schedule.tokens, question.seed)),
         rules=published_rules(built.shape, schedule.tokens, loss.value if loss else None),
-        placement=place(built.shape, schedule, resources, question.mfu, question.price),
-        serving=serving.holding(built.shape) if serving else None,
-        notes=tuple(notes(question, law, choice, limits, vocab)),
+        placements=place(built.shape, schedule, resources, question.mfu, question.price),
+        serving=None if holder is None else holder.holding(built.shape),
+        notes=tuple(notes(question, law, choice, drawn.limits, built.shape.vocab)),
     )
 
 
-def limits_of(question: Question, law: Evidence, vocab: int, context: int, serving: Serving | None) -> Limits:
+def means(question: Question, law: Evidence, machine: Machine | None) -> tuple[Budget, Resources]:
+    """The budget in FLOPs and what it is spent on; a time on this machine is as many FLOPs as fit into it."""
+    text = str(question.budget)
+    wanted = seconds_here(text)
+    if wanted is None:
+        given = {"mfu": question.mfu} if question.mfu else {}
+        budget = parse_budget(text, price=question.price, **given)
+        return budget, Resources.of(budget, question.device, question.devices, machine)
+    resources = Resources.of(None, None, None, machine)
+    flops = within(question, law, resources, wanted)
+    return Budget(flops, text, f"what this machine trains in {spoken(wanted)}, as it was measured"), resources
+
+
+def within(question: Question, law: Evidence, on: Resources, wanted: float) -> float:
+    """The FLOPs of the largest run that is predicted to take ``wanted`` seconds on this machine.
+
+    Raises ValueError where even the smallest takes longer.
+    """
+    low, high = math.log(SMALLEST_BUDGET), math.log(LARGEST_BUDGET)
+    fitting = None
+    for _ in range(HALVINGS):
+        middle = math.exp((low + high) / 2)
+        try:
+            drawn = draft(question, law, middle)
+            takes = seconds_on(drawn, on)
+        except TooSmallError:
+            takes = 0.0
+        if takes <= wanted:
+            low, fitting = math.log(middle), middle if takes else fitting
+        else:
+            high = math.log(middle)
+    if fitting is None:
+        raise ValueError(
+            f"{spoken(wanted)} are too few on this machine to train even the smallest model; give more time"
+        )
+    return fitting
+
+
+def seconds_on(drawn: Draft, on: Resources) -> float:
+    """Wall time of a draft on its fastest layouts; infinite where one does not fit."""
+    total = on.start_seconds
+    for job in phases(drawn.architecture.shape, drawn.recipe, on):
+        found = job.fastest(on.devices or 1)
+        total += math.inf if found is None else job.seconds(found[0])
+    return total
+
+
+def draft(question: Question, law: Evidence, C: float) -> Draft:
+    """Limits, allocation, architecture and schedule for C FLOPs."""
+    vocab, context = question.vocab or vocabulary_for(C), question.context or context_for(C)
+    longest = question.long_context or context
+    limits = limits_of(question, law, vocab, longest)
+    choice = allocate(law, C, limits)
+    refuse_too_small(choice, law, vocab, longest)
+    most = limits.most_params or math.inf
+    built = architecture(choice.N, vocab, context=longest, counts=law.counts, most=most)
+    tokens = tokens_for(choice, built.shape.count(law.counts), limits)
+    return Draft(
+        limits, choice, built, recipe(built.shape, tokens, first_context=context, first_batch=question.first_batch)
+    )
+
+
+class TooSmallError(ValueError):
+    """A budget whose best model is below the smallest Llama."""
+
+
+def refuse_too_small(choice: Choice, law: Evidence, vocab: int, context: int) -> None:
+    """Raise TooSmallError for a choice below the ladder's smallest model, saying which budget would be enough."""
+    least = smallest(vocab, context=context).count(law.counts)
+    if least <= choice.N * LEAST_SHARE:
+        return
+    enough = reach(lambda C: np.array([-law.optimum(float(c)) for c in np.atleast_1d(C)]), -least, 1e3, 1e30)
+    raise TooSmallError(
+        f"{choice.C:.3g} FLOPs are too few: the best model for them has {human(choice.N)} parameters, and the "
+        f"smallest Llama with a vocabulary of {vocab:,} has {human(least)}; give about {enough:.2g} FLOPs, or a smaller "
+        f"vocabulary"
+    )
+
+
+def serving(question: Question) -> Serving | None:
+    """What must hold the model for inference, if anything."""
+    return None if question.fits is None else Serving.on(question.fits, question.fits_in)
+
+
+def limits_of(question: Question, law: Evidence, vocab: int, context: int) -> Limits:
     """The question's limits, with sizes counted as the law counts them."""
-    most, reason = None, ""
-    if serving is not None:
-        most = float(largest_that_fits(serving, vocab, context).count(law.counts))
-        reason = f"it must fit {serving.where} with {serving.weights} weights and {context:,} tokens of context"
+    most, reason, holder = None, "", serving(question)
+    if holder is not None:
+        most = float(holder.largest(vocab, context).count(law.counts))
+        reason = f"it must fit {holder.where} with {holder.weights} weights and {context:,} tokens of context"
     params = None
     if question.params is not None:
         if not 0 < question.params < math.inf:

@@ -137,7 +137,7 @@ def starting_batch(tokens: float, context: int) -> int:
 def contexts(first: int, longest: int, tokens: float, batch: BatchRamp) -> ContextRamp:
     """Context lengths that double from ``first`` to ``longest`` in even steps over the tokens before annealing."""
     doublings = round(math.log2(longest / first))
-    if first << doublings != longest or doublings < 0:
+    if doublings < 0 or first << doublings != longest:
         raise ValueError(f"a context grows by doubling: {longest:,} is no power of two times {first:,}")
     begin = tokens * (1 - DECAY_FRACTION - LONG_SHARE)
     wishes = [begin + tokens * LONG_SHARE * i / doublings for i in range(doublings)]
