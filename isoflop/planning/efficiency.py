@@ -1,7 +1,7 @@
 """Which shares of its peaks a device reaches in training, each with its source.
 
-One set of defaults, for GPUs; ``training/calibrate.py`` measures a machine's own. Left out: a set per generation. In the
-same code A100s reach 57 to 63% MFU where H100s reach 40 to 45% (llm-foundry's benchmarks, models of 1B to 13B), because
+One set of defaults, for GPUs; ``training/calibrate.py`` measures a machine's own. Left out: a set per generation. In
+the same code A100s reach 60 to 64% MFU and H100s 40 to 46% (llm-foundry's benchmarks of models of 1B to 13B), because
 an H100 at full work is held back by its power; one set lies between them.
 """
 
@@ -38,6 +38,11 @@ class Efficiency:
     hidden: float = 0.75
     launch: float = 3e-6
 
+    def __str__(self) -> str:
+        shares = ("products", "attention", "elementwise", "bandwidth")
+        told = ", ".join(f"{name} {getattr(self, name):.3g}" for name in shares)
+        return f"{told} of peak, {self.launch * 1e6:.3g} µs a kernel"
+
 
 GPU = Efficiency()
-"""Chosen once against the published runs of ``benchmarks/published_throughput.py``, within what the sources allow."""
+"""Chosen once against the published runs of ``planning/published_speeds.py``, within what the sources allow."""

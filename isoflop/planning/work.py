@@ -81,6 +81,6 @@ def activation_elements(shape: Shape) -> int:
 
 
 def weight_bytes(size: int) -> int:
-    """Bytes that a micro-batch moves for one parameter: the cast, three products, the gradient's accumulation in fp32."""
+    """Bytes that a micro-batch moves for a parameter: its cast, three products, the gradient added up in fp32."""
     cast = 4 + size if size < 4 else 0
     return cast + 3 * size + (size + 8)
