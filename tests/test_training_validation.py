@@ -40,6 +40,22 @@ def test_loss_is_the_mean_over_all_targets_and_bits_are_over_their_bytes(tiny_co
     assert measured["validation_bpb"] == pytest.approx(nats / math.log(2) / text, rel=0.02)
 
 
+def test_shorter_context_predicts_the_same_targets_from_what_it_sees(tiny_config: Make) -> None:
+    config = tiny_config()
+    validation = Validation.build(TokenDataset.open(config.data), config)
+    model = Llama(config.shape).initialise(0)
+    nats = 0.0
+    with torch.no_grad():
+        for row in validation.tokens:
+            for start in range(0, 32, 8):
+                logits = model(row[None, start : start + 8])[0].double()
+                nats += F.cross_entropy(logits, row[start + 1 : start + 9], reduction="sum").item()
+    measured = validation.measure(model, Ranks(), 8)
+    assert measured["validation_loss"] == pytest.approx(nats / validation.tokens[:, 1:].numel(), rel=1e-6)
+    ratio = measured["validation_loss"] / measured["validation_bpb"]
+    assert ratio == pytest.approx(validation.text_bytes * math.log(2) / validation.tokens[:, 1:].numel())
+
+
 def test_sample_is_the_same_for_every_seed_and_of_the_asked_size(tiny_config: Make) -> None:
     one, two = (
         Validation.build(TokenDataset.open(c.data), c)
