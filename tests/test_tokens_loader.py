@@ -105,7 +105,7 @@ def test_an_epoch_in_which_the_context_grows_is_every_target_once(dataset):
     n = Loader(dataset, context=64).samples_per_epoch
     cuts = [0, n // 2 * 64, (n + n // 3) * 64, 2 * n * 64]
     seen = []
-    for start, end, context in zip(cuts, cuts[1:], (16, 32, 64)):
+    for start, end, context in zip(cuts[:-1], cuts[1:], (16, 32, 64), strict=True):
         loader = Loader(dataset, "train", context, 3, block=64, start=start, end=end)
         batch = loader.batch(start // context, (end - start) // context)
         where = loader.positions(start // context, (end - start) // context)[:, None] * context + np.arange(context + 1)
