@@ -99,6 +99,28 @@ def test_the_bytes_of_the_fixed_samples_are_those_of_their_targets(dataset):
     assert per_token == pytest.approx(dataset.bytes_per_token("validation"), rel=1e-3)
 
 
+def test_an_epoch_in_which_the_context_grows_is_every_target_once(dataset):
+    """16 tokens, then 32, then 64, with an epoch's end inside the second stage and inside the third."""
+    stream = dataset.tokens("train")[:].astype(np.int64)
+    n = Loader(dataset, context=64).samples_per_epoch
+    cuts = [0, n // 2 * 64, (n + n // 3) * 64, 2 * n * 64]
+    seen = []
+    for start, end, context in zip(cuts[:-1], cuts[1:], (16, 32, 64), strict=True):
+        loader = Loader(dataset, "train", context, 3, block=64, start=start, end=end)
+        batch = loader.batch(start // context, (end - start) // context)
+        where = loader.positions(start // context, (end - start) // context)[:, None] * context + np.arange(context + 1)
+        assert np.array_equal(batch, stream[where])
+        seen.append(where[:, 1:].ravel())
+    for epoch in np.concatenate(seen).reshape(2, -1):
+        assert np.array_equal(np.sort(epoch), np.arange(1, n * 64 + 1))
+
+
+def test_a_loader_in_one_stage_is_the_plain_loader(dataset):
+    plain, staged = Loader(dataset, "train", 32, 1), Loader(dataset, "train", 32, 1, block=32, start=32 * 5)
+    assert np.array_equal(plain.batch(5, 300), staged.batch(5, 300))
+    assert plain.samples_per_epoch == staged.samples_per_epoch
+
+
 def test_a_split_too_short_for_the_context_says_so(dataset):
     n = len(dataset.tokens("validation"))
     assert Loader(dataset, "validation", context=n - 1).samples_per_epoch == 1
@@ -111,6 +133,10 @@ def test_a_split_too_short_for_the_context_says_so(dataset):
     [
         (lambda d: Loader(d, "test"), "no split 'test'"),
         (lambda d: Loader(d, context=0), "context is 0"),
+        (lambda d: Loader(d, context=48, block=64), "the context must divide a block"),
+        (lambda d: Loader(d, context=32, block=64, start=32), "the stage be whole ones"),
+        (lambda d: Loader(d, context=32, block=64, end=96), "the stage be whole ones"),
+        (lambda d: Loader(d, context=32, block=64, end=128).batch(0, 5), "not of this stage"),
         (lambda d: Loader(d).batch(-1, 4), "there are none"),
         (lambda d: Loader(d).batch(0, 0), "there are none"),
         (lambda d: Loader(d).sequential(0), "at least one"),

@@ -18,6 +18,11 @@ from isoflop.training.validation import Validation
 Make = Callable[..., TrainConfig]
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 class Half(Ranks):
     """One of two ranks whose sums are collected instead of sent."""
 
@@ -38,6 +43,18 @@ def test_loss_is_the_mean_over_all_targets_and_bits_are_over_their_bytes(tiny_co
     text = sum(len(dataset.tokenizer.decode(row[1:].tolist()).encode()) for row in tokens)
     assert measured["validation_loss"] == pytest.approx(nats / tokens[:, 1:].numel(), rel=1e-6)
     assert measured["validation_bpb"] == pytest.approx(nats / math.log(2) / text, rel=0.02)
+
+
+def test_shorter_context_predicts_the_same_targets_from_what_it_sees(tiny_config: Make) -> None:
+    config = tiny_config()
+    validation = Validation.build(TokenDataset.open(config.data), config)
+    model = Llama(config.shape).initialise(0)
+    inputs, targets = validation.tokens[:, :-1].reshape(-1, 8), validation.tokens[:, 1:]
+    with torch.no_grad():
+        nats = F.cross_entropy(model(inputs).double().flatten(0, 1), targets.flatten()).item()
+    measured, whole = validation.measure(model, Ranks(), 8), validation.measure(model, Ranks())
+    assert measured["validation_loss"] == pytest.approx(nats, rel=1e-6) != whole["validation_loss"]
+    assert whole["validation_bpb"] / whole["validation_loss"] == pytest.approx(measured["validation_bpb"] / nats)
 
 
 def test_sample_is_the_same_for_every_seed_and_of_the_asked_size(tiny_config: Make) -> None:

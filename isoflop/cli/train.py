@@ -87,7 +87,7 @@ def describe(config: TrainConfig) -> str:
         f"disk free   {shutil.disk_usage('.').free / 1e9:.1f} GB",
     ]
     if len(config.contexts.stages(0, tokens)) > 1:
-        head = ("from token", "to", "context", "batch", "learning rate")
+        head = ("from token", "to token", "context", "batch", "rate from", "rate to")
         lines += ["stages", *aligned([head, *stages(config)]).splitlines()]
     return "\n".join("# " + line for line in lines)
 
@@ -104,7 +104,8 @@ def stages(config: TrainConfig) -> list[tuple[str, ...]]:
             f"{end:,}",
             f"{config.contexts.at(start):,}",
             f"{batch.at(start):,}",
-            f"{schedule.learning_rate(start):.3g} to {schedule.learning_rate(end):.3g}",
+            f"{schedule.learning_rate(start):.3g}",
+            f"{schedule.learning_rate(end):.3g}",
         )
         for start, end in pairwise(cuts)
     ]

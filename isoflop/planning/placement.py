@@ -75,8 +75,8 @@ class Job:
         return float(sum(tokens * self.shape.flops_per_token_at(context) for tokens, _, context in self.stretches()))
 
     def seconds(self, layout: Layout) -> float:
-        """Wall time of its steps, each at its own batch and context."""
-        total = 0.0
+        """Wall time of its steps, each at its own batch and context, and of starting where it begins the run."""
+        total = 0.0 if self.start else self.on.start_seconds
         for tokens, batch, context in self.stretches():
             here = replace(self.shape, context=context)
             rows = max(1, min(layout.rows * self.context, batch) // context)

@@ -261,7 +261,7 @@ def within(question: Question, law: Evidence, on: Resources, wanted: float) -> f
 
 def seconds_on(drawn: Draft, on: Resources) -> float:
     """Wall time of a draft on its fastest layouts; infinite where one does not fit."""
-    total = on.start_seconds
+    total = 0.0
     for job in phases(drawn.architecture.shape, drawn.recipe, on):
         found = job.fastest(on.devices or 1)
         total += math.inf if found is None else job.seconds(found[0])

@@ -139,8 +139,8 @@ class ContextRamp(Doubling):
         super().__post_init__()
         if cut := [threshold for threshold in self.thresholds if threshold % self.last]:
             raise ValueError(
-                f"a context that ends at {self.last:,} must grow at multiples of {self.last:,} tokens, which {cut[0]:,} "
-                f"is not; move that threshold to {-(-cut[0] // self.last) * self.last:,}"
+                f"a context that grows to {self.last:,} must do so at multiples of that, which {cut[0]:,} tokens are "
+                f"not; move that threshold to {-(-cut[0] // self.last) * self.last:,}"
             )
 
     @classmethod

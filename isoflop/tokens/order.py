@@ -92,10 +92,13 @@ class Order:
         """The position in the split of each sample, both counted in sequences; shape (count,), ascending samples.
 
         Sample s is the piece ``s % pieces`` that block number ``s // pieces`` would have unshuffled. One of another
-        stage is an IndexError.
+        stage is a ValueError.
         """
-        if samples[0] < self.begin * self.pieces or samples[-1] >= self.end * self.pieces:
-            raise IndexError(f"samples {samples[0]} to {samples[-1]} are not all of the stage {self}")
+        begin, end = self.begin * self.pieces, self.end * self.pieces
+        if samples[0] < begin or samples[-1] >= end:
+            raise ValueError(
+                f"samples {samples[0]} to {samples[-1]} are not of this stage, which has {begin} to {end - 1}"
+            )
         epochs = samples // self.pieces // self.blocks
         parts = [
             self._positions(epoch, samples[epochs == epoch]) for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
