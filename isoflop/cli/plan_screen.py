@@ -105,7 +105,8 @@ def laws(plan: Plan) -> Iterator[str]:
         span = "" if r.N.interval is None else f"{human(r.N.interval[0])} to {human(r.N.interval[1])}"
         losses = ["" if loss is None else f"{loss:.3f}" for loss in (r.loss, r.loss_of_plan)]
         mark = "" if r.verified else "constants not verified"
-        rows.append((r.name, human(r.N.value), span, human(r.D), f"{r.D / r.N.value:.3g}", *losses, mark))
+        ratio = f"{r.D / r.N.value:.3g}"
+        rows.append((r.name, human(r.N.value), span, human(r.D), ratio, losses[0], losses[1], mark))
     yield f"\nwhat laws say of {plan.budget.flops:.3g} FLOPs (losses are of each law's own text: compare only sizes)"
     yield aligned(rows)
 

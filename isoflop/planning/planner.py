@@ -23,7 +23,7 @@ from isoflop.laws import Allocation
 from isoflop.laws.forms.surface import reach
 from isoflop.planning.allocation import Alternative, Choice, Limits, allocate, alternatives, cheapest_over_life
 from isoflop.planning.architecture import Architecture, architecture
-from isoflop.planning.duration import Budget, Cost, parse_budget, seconds_here
+from isoflop.planning.duration import USUAL_MFU, Budget, Cost, parse_budget, seconds_here
 from isoflop.planning.evidence import DEFAULT, Estimate, Evidence, evidence, published
 from isoflop.planning.hyperparameters import context_for, vocabulary_for
 from isoflop.planning.ladder import smallest
@@ -226,8 +226,7 @@ def means(question: Question, law: Evidence, machine: Machine | None) -> tuple[B
     text = str(question.budget)
     wanted = seconds_here(text)
     if wanted is None:
-        given = {"mfu": question.mfu} if question.mfu else {}
-        budget = parse_budget(text, price=question.price, **given)
+        budget = parse_budget(text, price=question.price, mfu=question.mfu or USUAL_MFU)
         return budget, Resources.of(budget, question.device, question.devices, machine)
     resources = Resources.of(None, None, None, machine)
     flops = within(question, law, resources, wanted)

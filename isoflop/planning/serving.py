@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from isoflop.planning.hardware import device
 from isoflop.planning.ladder import shape_for, smallest
-from isoflop.planning.memory import InferenceMemory, Weights, inference_memory
+from isoflop.planning.memory import InferenceMemory, Stored, inference_memory
 from isoflop.planning.shape import Shape, human
 
 ROOM = 0.95
@@ -27,14 +27,14 @@ class Serving:
 
     memory: float
     where: str
-    weights: Weights
+    weights: Stored
     model: InferenceMemory | None = None
 
     @classmethod
     def on(cls, text: str, weights: str) -> Serving:
         """From a device's name or "24 GB". Raises ValueError for anything else."""
-        if weights not in get_args(Weights):
-            raise ValueError(f"weights cannot be held in {weights!r}; choose {', '.join(get_args(Weights))}")
+        if weights not in get_args(Stored):
+            raise ValueError(f"weights cannot be held in {weights!r}; choose {', '.join(get_args(Stored))}")
         if found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(GB|GiB)\s*", text, re.IGNORECASE):
             size = float(found[1]) * (2**30 if found[2].lower() == "gib" else 1e9)
             if not size:
