@@ -13,6 +13,7 @@ from isoflop.planning.shape import human
 from isoflop.progress import spoken
 
 LABEL = 11  # columns of the label before a paragraph
+PATIENCE = 90 * 86_400.0  # seconds of a run after which its reader will ask for more devices
 
 
 def screen(plan: Plan) -> str:
@@ -47,7 +48,7 @@ def answer(plan: Plan) -> Iterator[str]:
         yield paragraph("loss", f"{plan.loss.value:.4f} nats/token{likely(plan.loss)}")
     for reason in plan.choice.binding:
         yield paragraph("because", reason)
-    near, flops = plan.architecture.nearest, plan.architecture.flops_per_token
+    near, flops = plan.architecture.nearest, plan.flops
     yield paragraph(
         "model",
         f"{shape.layers} layers, width {shape.width:,}, {shape.heads} heads, {shape.kv_heads} key-value heads, FFN "
@@ -59,7 +60,7 @@ def answer(plan: Plan) -> Iterator[str]:
     parts = ((flops.linear, "blocks"), (flops.attention, "attention"), (flops.output, "head"))
     yield paragraph(
         "compute",
-        f"{6 * shape.matmul * plan.tokens:.3g} FLOPs as 6ND, {flops.total * plan.tokens:.3g} exactly: "
+        f"{6 * shape.matmul * plan.tokens:.3g} FLOPs as 6ND, {flops.total:.3g} exactly: "
         + ", ".join(f"{part / flops.total:.1%} {name}" for part, name in parts),
     )
 
@@ -93,8 +94,8 @@ def prices(plan: Plan) -> Iterator[str]:
         best = plan.over_life
         yield paragraph(
             "",
-            f"cheapest over its life at the loss that all of the budget would buy in training alone "
-            f"({best.loss:.4f}): {human(best.N)} parameters on {human(best.D)} tokens, {best.C:.3g} FLOPs with serving",
+            f"the loss that all of the budget would buy in training alone ({best.loss:.4f}) costs least over the life "
+            f"with {human(best.N)} parameters on {human(best.D)} tokens: {best.C:.3g} FLOPs, serving included",
         )
 
 
@@ -126,8 +127,9 @@ def training(plan: Plan) -> Iterator[str]:
     for rule in plan.rules:
         rate = "" if rule.learning_rate is None else f"rate {rule.learning_rate:.2g}"
         batch = "" if rule.batch is None else f"batch {human(rule.batch)}"
-        told.append(f"{rule.name}: {', '.join(filter(None, (rate, batch)))}")
-    yield paragraph("  rules say", "; ".join(told))
+        if rate or batch:
+            told.append(f"{rule.name} {', '.join(filter(None, (rate, batch)))}")
+    yield paragraph("  rules", "; ".join(told))
 
 
 def hardware(plan: Plan) -> Iterator[str]:
@@ -146,6 +148,9 @@ def hardware(plan: Plan) -> Iterator[str]:
         power = "" if cost.kwh is None else f", {cost.kwh:,.0f} kWh"
         hours = f"{cost.device_hours:,.4g} device-hours at {cost.mfu:.1%} MFU"
         yield paragraph("  takes", f"{spoken_long(cost.seconds)}: {hours}{power}{money}")
+        if cost.seconds > PATIENCE and plan.question.devices is None:
+            wanted = cost.device_hours * 3600 / PATIENCE
+            yield paragraph("  sooner", f"in {PATIENCE / 86_400:.0f} days on some {wanted:,.0f} {cost.device}")
     if plan.serving is not None:
         yield paragraph("\nserving".ljust(LABEL + 1), str(plan.serving))
 

@@ -2,7 +2,7 @@
 
 Candidates are the ladder's members near the size (:mod:`isoflop.planning.ladder`), a few depths at every width. What
 is left after the refusals below is ranked by closeness in size and by proportions. Models that will need more than
-one device must divide over it: FFN and vocabulary over eight tensor-parallel ranks, depth over four pipeline stages
+one device must divide over it: FFN and key-value heads over eight tensor-parallel ranks, depth over four pipeline stages
 or sixteen, as the released ones do. Milliseconds. Left out: choosing the vocabulary by what it does to the loss.
 """
 
@@ -44,15 +44,15 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class FlopsPerToken:
-    """Training FLOPs of one token by where they are spent: the blocks' matrices, attention's products, the head."""
+class Flops:
+    """Training FLOPs by where they are spent: the blocks' matrices, attention's products, the head."""
 
-    linear: int
-    attention: int
-    output: int
+    linear: float
+    attention: float
+    output: float
 
     @property
-    def total(self) -> int:
+    def total(self) -> float:
         """All of them."""
         return self.linear + self.attention + self.output
 
@@ -66,11 +66,11 @@ class Architecture:
     nearest: Released
 
     @property
-    def flops_per_token(self) -> FlopsPerToken:
+    def flops_per_token(self) -> Flops:
         """Exact training FLOPs of a token at the shape's context."""
         s = self.shape
         linear, output = 6 * s.body, 6 * s.vocab * s.width
-        return FlopsPerToken(linear, s.flops_per_token - linear - output, output)
+        return Flops(linear, s.flops_per_token - linear - output, output)
 
     def to_json(self) -> dict[str, Any]:
         """The architecture as plain values."""

@@ -86,9 +86,12 @@ class Job:
         return total
 
     def layouts(self, devices: int, *, frugal: bool = False) -> Iterator[Layout]:
-        """Layouts of so many devices that divide the shape and the batch; only the ones least demanding if frugal."""
+        """Layouts of so many devices that divide the shape and the batch; only the ones least demanding if frugal.
+
+        Replicas share the optimiser at least: that sends no more than sending all gradients to all.
+        """
         shape, splits = self.longest, [1 << i for i in range(devices.bit_length())]
-        shardings: tuple[Sharding, ...] = ("weights",) if frugal else ("none", "optimizer", "weights")
+        shardings: tuple[Sharding, ...] = ("weights",) if frugal else ("optimizer", "weights")
         recomputes: tuple[Recompute, ...] = ("blocks",) if frugal else get_args(Recompute)
         tensors = [t for t in splits if t <= self.on.per_node]
         pipelines = [p for p in splits if p <= DEEPEST]
@@ -97,23 +100,21 @@ class Job:
             data, rest = divmod(devices, tensor * pipeline * context)
             if rest or not data:
                 continue
-            for rows, sharding, recompute in product(ROWS[:1] if frugal else ROWS, shardings, recomputes):
+            shared = shardings if data * context > 1 else ("none",)
+            for rows, sharding, recompute in product(ROWS[:1] if frugal else ROWS, shared, recomputes):
                 micro, uneven = divmod(self.batch, data * rows * shape.context)
-                alone = data * context == 1 and sharding != shardings[0]
                 layout = Layout(tensor, context, pipeline, data, sharding, recompute, rows)
-                if not (uneven or micro < pipeline or alone or layout.objection(shape)):
+                if not (uneven or micro < pipeline or layout.objection(shape)):
                     yield layout
 
     def fastest(self, devices: int) -> tuple[Layout, TrainingMemory, StepTime] | None:
         """The layout of so many devices that trains fastest among those that fit; None where none does."""
-        best: tuple[Layout, TrainingMemory, StepTime] | None = None
-        for layout in self.layouts(devices):
+        timed = sorted(((self.seconds(layout), layout) for layout in self.layouts(devices)), key=lambda pair: pair[0])
+        for _, layout in timed:
             memory = self.on.memory(self.longest, layout)
             if fits(memory, self.device):
-                step = self.on.step(self.longest, layout, self.batch)
-                if best is None or step.seconds < best[2].seconds:
-                    best = layout, memory, step
-        return best
+                return layout, memory, self.on.step(self.longest, layout, self.batch)
+        return None
 
     def leanest(self, devices: int) -> TrainingMemory | None:
         """The least memory that a device needs when there are so many; None where no layout divides."""
@@ -122,7 +123,9 @@ class Job:
 
     def fewest(self) -> int:
         """The fewest devices, doubling from one, on which it fits. Raises ValueError where none are enough."""
-        count = 1
+        count, states = 1, self.on.state_bytes * self.shape.total
+        while states / count > ROOM * (self.device.memory or math.inf):
+            count *= 2  # not even weights, gradients and moments would fit, all of them sharded
         while count <= MOST_DEVICES:
             memory = self.leanest(count)
             if memory is not None and fits(memory, self.device):

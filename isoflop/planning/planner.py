@@ -22,7 +22,7 @@ import numpy as np
 from isoflop.laws import Allocation
 from isoflop.laws.forms.surface import reach
 from isoflop.planning.allocation import Alternative, Choice, Limits, allocate, alternatives, cheapest_over_life
-from isoflop.planning.architecture import Architecture, architecture
+from isoflop.planning.architecture import Architecture, Flops, architecture
 from isoflop.planning.duration import USUAL_MFU, Budget, Cost, parse_budget, seconds_here
 from isoflop.planning.evidence import DEFAULT, Estimate, Evidence, evidence, published
 from isoflop.planning.hyperparameters import context_for, vocabulary_for
@@ -134,6 +134,13 @@ class Plan:
         return self.recipe.tokens
 
     @property
+    def flops(self) -> Flops:
+        """Exact training FLOPs of the run by where they are spent, attention at each stage's context."""
+        per_token = self.architecture.flops_per_token
+        linear, output = (float(part) * self.tokens for part in (per_token.linear, per_token.output))
+        return Flops(linear, self.recipe.flops(self.shape) - linear - output, output)
+
+    @property
     def memory(self) -> TrainingMemory | None:
         """Memory of the fullest device in training, by part."""
         return max((p.memory for p in self.placements), key=lambda memory: memory.total, default=None)
@@ -168,6 +175,7 @@ class Plan:
             "interval_95": None if loss is None or loss.interval is None else list(loss.interval),
             "choice": asdict(self.choice),
             "architecture": self.architecture.to_json(),
+            "flops": asdict(self.flops) | {"total": self.flops.total, "6ND": 6 * self.shape.matmul * self.tokens},
             "alternatives": [asdict(a) for a in self.alternatives],
             "over_life": None if self.over_life is None else asdict(self.over_life),
             "readings": [asdict(r) for r in self.readings],
@@ -197,7 +205,7 @@ def plan(question: Question, law: Evidence | None = None, machine: Machine | Non
     """
     law = law or evidence(question.law, question.seed)
     budget, resources = means(question, law, machine)
-    drawn = draft(question, law, budget.flops)
+    drawn = draft(question, law, budget.flops, resources)
     choice, built, schedule = drawn.choice, drawn.architecture, drawn.recipe
     loss = law.loss(built.shape.count(law.counts), schedule.tokens, drawn.limits.fresh)
     holder = serving(question)
@@ -243,7 +251,7 @@ def within(question: Question, law: Evidence, on: Resources, wanted: float) -> f
     for _ in range(HALVINGS):
         middle = math.exp((low + high) / 2)
         try:
-            drawn = draft(question, law, middle)
+            drawn = draft(question, law, middle, on)
             takes = seconds_on(drawn, on)
         except TooSmallError:
             takes = 0.0
@@ -267,7 +275,7 @@ def seconds_on(drawn: Draft, on: Resources) -> float:
     return total
 
 
-def draft(question: Question, law: Evidence, C: float) -> Draft:
+def draft(question: Question, law: Evidence, C: float, on: Resources) -> Draft:
     """Limits, allocation, architecture and schedule for C FLOPs."""
     vocab, context = question.vocab or vocabulary_for(C), question.context or context_for(C)
     longest = question.long_context or context
@@ -277,9 +285,9 @@ def draft(question: Question, law: Evidence, C: float) -> Draft:
     most = limits.most_params or math.inf
     built = architecture(choice.N, vocab, context=longest, counts=law.counts, most=most)
     tokens = tokens_for(choice, built.shape.count(law.counts), limits)
-    return Draft(
-        limits, choice, built, recipe(built.shape, tokens, first_context=context, first_batch=question.first_batch)
-    )
+    first, devices = question.first_batch, on.devices or 1
+    schedule = recipe(built.shape, tokens, first_context=context, first_batch=first, devices=devices)
+    return Draft(limits, choice, built, schedule)
 
 
 class TooSmallError(ValueError):
@@ -294,8 +302,8 @@ def refuse_too_small(choice: Choice, law: Evidence, vocab: int, context: int) ->
     enough = reach(lambda C: np.array([-law.optimum(float(c)) for c in np.atleast_1d(C)]), -least, 1e3, 1e30)
     raise TooSmallError(
         f"{choice.C:.3g} FLOPs are too few: the best model for them has {human(choice.N)} parameters, and the "
-        f"smallest Llama with a vocabulary of {vocab:,} has {human(least)}; give about {enough:.2g} FLOPs, or a smaller "
-        f"vocabulary"
+        f"smallest Llama with a vocabulary of {vocab:,} has {human(least)}; give about {enough:.2g} FLOPs, or a "
+        f"smaller vocabulary"
     )
 
 

@@ -75,6 +75,11 @@ class Recipe:
         stages = self.batch.stages(0, self.tokens)
         return sum(math.ceil((stage.end - stage.start) / stage.value) for stage in stages)
 
+    def flops(self, shape: Shape) -> float:
+        """Exact training FLOPs, attention counted at each stage's context."""
+        parts = self.contexts.stages(0, self.tokens)
+        return float(sum(shape.flops_per_token_at(part.value) * int(part.end - part.start) for part in parts))
+
     def stages(self) -> Iterator[Stage]:
         """The initial stage, the longer contexts one by one, and annealing."""
         anneal = self.tokens - self.schedule.decay_tokens
@@ -105,16 +110,18 @@ def recipe(
     *,
     first_context: int | None = None,
     first_batch: int | None = None,
+    devices: int = 1,
     rate_factor: float = 1.0,
 ) -> Recipe:
     """The schedules for a shape and a number of tokens, rounded to whole batches.
 
     ``first_context`` is what most tokens are seen at, where that is shorter than the shape's; ``first_batch`` is that
-    of a sweep whose rules the run has to share. Raises ValueError where the context does not grow by doubling, or
+    of a sweep whose rules the run has to share; without one, batches divide over the odd part of ``devices``, as
+    doubling takes care of the rest. Raises ValueError where the context does not grow by doubling, or
     where batches cannot hold its long sequences.
     """
     context = first_context or shape.context
-    batch = BatchRamp(*batch_ramp(tokens, first_batch or starting_batch(tokens, context)))
+    batch = BatchRamp(*batch_ramp(tokens, first_batch or starting_batch(tokens, context, devices)))
     total, start = batch.align(tokens), batch.align(tokens * (1 - DECAY_FRACTION))
     schedule = Schedule(
         tokens=total,
@@ -125,11 +132,11 @@ def recipe(
     return Recipe(schedule, batch, contexts(context, shape.context, tokens, batch))
 
 
-def starting_batch(tokens: float, context: int) -> int:
+def starting_batch(tokens: float, context: int, devices: int = 1) -> int:
     """Tokens of the first batch: the smallest for small runs, the best one at a hundredth of a large run."""
-    least = first_batch_for(context)
     if tokens < SMALL_RUN:
-        return least
+        return first_batch_for(context)
+    least = context * (devices // (devices & -devices))
     best = float(STEP_LAW_BATCH(D=FIRST_BATCH_AT * tokens))
     return least << max(0, round(math.log2(best / least)))
 

@@ -13,7 +13,7 @@ from isoflop.planning.efficiency import GPU, Efficiency
 from isoflop.planning.hardware import Device, Dtype, device
 from isoflop.planning.layout import Layout
 from isoflop.planning.machine import Machine
-from isoflop.planning.memory import BF16, FULL, MIXED, Engine, TrainingMemory, training_memory
+from isoflop.planning.memory import BF16, FULL, MIXED, Engine, Numerics, TrainingMemory, training_memory
 from isoflop.planning.shape import Shape
 from isoflop.planning.throughput import StepTime, step_time
 
@@ -75,13 +75,24 @@ class Resources:
         """What a run takes before its first step."""
         return self.local.compile_seconds if self.local else 0.0
 
-    def memory(self, shape: Shape, layout: Layout) -> TrainingMemory:
-        """Memory of the fullest device: here as the trainer is, elsewhere as Llama 3 was trained."""
+    @property
+    def numerics(self) -> Numerics:
+        """What is kept of a parameter: here as the trainer does it, elsewhere as Llama 3 was trained."""
         if self.local is None:
-            return training_memory(shape, layout, numerics=MIXED, engine=Engine(device="cuda"))
+            return MIXED
+        return BF16 if self.dtype == "bf16" else FULL
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of a parameter's weights, gradient and moments."""
+        return self.numerics.weights + self.numerics.gradients + self.numerics.optimizer
+
+    def memory(self, shape: Shape, layout: Layout) -> TrainingMemory:
+        """Memory of the fullest device."""
+        if self.local is None:
+            return training_memory(shape, layout, numerics=self.numerics, engine=Engine(device="cuda"))
         engine = Engine(compiled=self.local.compiled is not None, device="cpu")
-        numerics = BF16 if self.dtype == "bf16" else FULL
-        return training_memory(shape, layout, numerics=numerics, engine=engine, base=self.local.base_memory)
+        return training_memory(shape, layout, numerics=self.numerics, engine=engine, base=self.local.base_memory)
 
     def step(self, shape: Shape, layout: Layout, batch: int) -> StepTime:
         """Time of one step."""
