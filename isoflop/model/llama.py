@@ -8,8 +8,8 @@ Parameters are kept in fp32 and cast to the compute type where they are used, so
 precision and the residual stream runs in bf16 where the hardware has it. Norms reduce in fp32. Query, key and
 value share one matrix, gate and up another: fewer and larger products. Rotary embeddings use the half-split
 layout of transformers. With ``recompute = "blocks"`` a block keeps only its input and is run again in the backward
-pass: a third more arithmetic for a fraction of the memory. Left out: dropout (no Llama has it), KV caches and document masks (they come with the
-inference and long-context rooms).
+pass: a third more arithmetic for a fraction of the memory. Left out: dropout (no Llama has it), KV caches and
+document masks (they come with the inference and long-context rooms).
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class TrainConfig:
         data: folder of prepared tokens, relative to the run's directory or absolute.
         micro_tokens: tokens per forward pass; a batch is accumulated from equal pieces of at most this size.
         precision: compute type; ``auto`` is bf16 where the hardware multiplies it natively, else fp32.
-        recompute: what the backward pass computes again instead of keeping it (``planning.layout``): with ``blocks`` every
-            block, for a third more arithmetic and far less memory.
+        recompute: what the backward pass computes again instead of keeping it: with ``blocks`` every block, for a third
+            more arithmetic and far less memory (``planning.memory`` says how much less).
         compile: ``auto`` compiles where a C++ compiler is installed and the run is long enough to repay it.
         validate_times: validations over the run, evenly spread; the last is at the end.
         validation_tokens: tokens of the fixed validation sample.
