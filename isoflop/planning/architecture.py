@@ -2,8 +2,8 @@
 
 Candidates are the ladder's members near the size (:mod:`isoflop.planning.ladder`), a few depths at every width. What
 is left after the refusals below is ranked by closeness in size and by proportions. Models that will need more than
-one device must divide over it: FFN and key-value heads over eight tensor-parallel ranks, depth over four pipeline stages
-or sixteen, as the released ones do. Milliseconds. Left out: choosing the vocabulary by what it does to the loss.
+one device must divide over them: FFN and key-value heads over eight tensor-parallel ranks, depth over four pipeline
+stages or sixteen, as the released ones do. Milliseconds. Left out: choosing the vocabulary by what it does to the loss.
 """
 
 from __future__ import annotations

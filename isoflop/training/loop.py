@@ -66,7 +66,8 @@ class Trainer:
                 f"{dataset.tokenizer.vocab_size}; prepare the corpus with --vocab-size {config.shape.vocab}"
             )
         compiled, _ = compile_for(config.compile, device, config.flops)
-        model = Llama(config.shape, compute=precision_for(config.precision, device), compiled=compiled)
+        compute = precision_for(config.precision, device)
+        model = Llama(config.shape, compute=compute, compiled=compiled, recompute=config.recompute)
         model.initialise(derive_key(config.seed, "init")).to(device)
         optimizer = build_optimizer(model, config.optimizer)
         loaders = {
