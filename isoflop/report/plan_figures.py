@@ -17,6 +17,7 @@ from isoflop.planning.evidence import published
 from isoflop.planning.planner import Plan
 from isoflop.planning.released import RELEASED
 from isoflop.planning.shape import human
+from isoflop.report.law_figures.labels import Labels
 from isoflop.report.law_figures.sheet import ACCENT, FAINT, INK, SECOND, SMALL, SOFT, Draw, save, sheet
 from isoflop.report.scales import scientific, spread
 from isoflop.report.style import label, log_axis
@@ -29,7 +30,6 @@ REACH = 16.0
 BUDGETS = (1e-4, 10.0)
 """From which to which budget laws are drawn, times the plan's."""
 POINTS = 81
-NEAR = 30.0  # a released model is named where its compute is within this factor of the budgets drawn
 
 
 def write_plan_figures(plan: Plan, folder: Path, suffix: Literal["png", "svg", "pdf"] = "png") -> list[Path]:
@@ -105,18 +105,25 @@ def laws_around(plan: Plan, *, axes: Axes | None = None) -> Axes:
 def _name_released(axes: Axes, along: np.ndarray) -> None:
     """The released Llamas that lie in the frame, as crosses with their names."""
     low, high = axes.get_ylim()
-    for model in RELEASED.values():
-        C = 6 * model.parameters * model.training.tokens
-        if along[0] < C < along[-1] and low < model.parameters < high:
-            axes.plot(C, model.parameters, "x", ms=4, mew=0.9, color=SOFT, zorder=4)
-            label(axes, model.name.removeprefix("Llama "), (C, model.parameters), (4, -6), color=SOFT, size=SMALL - 0.5)
+    points = {
+        model.name: (6 * model.parameters * model.training.tokens, model.parameters) for model in RELEASED.values()
+    }
+    seen = {name: at for name, at in points.items() if along[0] < at[0] < along[-1] and low < at[1] < high}
+    if not seen:
+        return
+    C, N = np.array(list(seen.values()), float).T
+    axes.plot(C, N, "x", ms=4, mew=0.9, color=SOFT, zorder=4)
+    lines = [(np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)) for line in axes.lines]
+    labels = Labels(axes, [(C, N), *lines])
+    for name, at in seen.items():
+        labels.put(name.removeprefix("Llama "), at, at, SOFT)
 
 
 def memory_by_part(plan: Plan, *, axes: Axes | None = None) -> Axes:
     """What fills a device in training, part by part, beside what it has. Raises ValueError without hardware."""
     if plan.memory is None:
         raise ValueError("nothing is known of the hardware, so there is no memory to draw; give a device")
-    parts = sorted(plan.memory.parts.items(), key=lambda part: part[1])
+    parts = sorted((part for part in plan.memory.parts.items() if part[1]), key=lambda part: part[1])
     device = plan.placements[0].device
     have = device.memory
     with sheet(axes) as axes:
