@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import tyro
 
 if TYPE_CHECKING:
     from isoflop.planning.evidence import Evidence
+    from isoflop.planning.machine import Machine
     from isoflop.planning.planner import Plan, Question
 
 DESCRIPTION = """Plans a model for a budget: parameters, tokens and predicted loss with its interval, the price of being
@@ -106,11 +108,10 @@ def main(arguments: list[str]) -> None:
 def answer(a: Arguments, budget: str) -> None:
     """Plan, and show or write what was asked for."""
     from isoflop.cli.plan_screen import candidates, screen
-    from isoflop.planning.machine import machine
     from isoflop.planning.planner import plan
 
     asked, law = question(a, budget)
-    planned = plan(asked, law, machine())
+    planned = plan(asked, law, this_machine(a, budget))
     if a.out is not None:
         write(planned, a.out, data_folder(a))
     if a.json:
@@ -124,6 +125,20 @@ def answer(a: Arguments, budget: str) -> None:
 
         for path in write_plan_figures(planned, a.figures):
             print(f"figure: {path}")
+
+
+def this_machine(a: Arguments, budget: str) -> Machine | None:
+    """This machine as it was measured; where that no longer holds it is said, and refused only if the plan needs it."""
+    from isoflop.planning.duration import seconds_here
+    from isoflop.planning.machine import machine
+
+    try:
+        return machine()
+    except ValueError as error:
+        if a.device == "here" or seconds_here(budget) is not None:
+            raise
+        print(f"note: {error}", file=sys.stderr)
+        return None
 
 
 def question(a: Arguments, budget: str) -> tuple[Question, Evidence | None]:
