@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ import torch
 
 from isoflop import config as configuration
 from isoflop.cli import train as command
+from isoflop.model import llama
+from isoflop.planning.shape import Shape
 from isoflop.training import checkpoint
 from isoflop.training.config import Branch, TrainConfig
-from isoflop.training.hardware import has_compiler
 from isoflop.training.loop import Trainer, train
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
@@ -40,11 +42,16 @@ def ending(run: Path) -> tuple[list[bytes], list[tuple[float, ...]]]:
     return [file.read_bytes() for file in sorted(newest.glob("*.safetensors"))], lines
 
 
-def crash_after(config: TrainConfig, path: Path, steps: int) -> None:
-    """Take some steps of a run and leave it as a crash would, its last checkpoint two steps old."""
+def begun(config: TrainConfig, path: Path) -> Trainer:
+    """A run before its first step."""
     run = Run(path)
     run.start(config)
-    trainer = Trainer.build(config, run)
+    return Trainer.build(config, run)
+
+
+def crash_after(config: TrainConfig, path: Path, steps: int) -> None:
+    """Take some steps of a run and leave it as a crash would, its last checkpoint two steps old."""
+    trainer = begun(config, path)
     for step in range(steps):
         trainer.step()
         if step == steps - 3:
@@ -52,9 +59,8 @@ def crash_after(config: TrainConfig, path: Path, steps: int) -> None:
 
 
 def test_each_step_and_validation_has_the_context_in_force(tiny_config: Make, tmp_path: Path) -> None:
-    config = tiny_config(context=RAMP, validate_times=8)
-    seen = []
-    trainer = Trainer.build(config, Run(tmp_path / "run"))
+    config, seen = tiny_config(context=RAMP), []
+    trainer = begun(config, tmp_path / "run")
     hidden = trainer.model.hidden
     trainer.model.hidden = lambda tokens: seen.append(tokens.shape) or hidden(tokens)  # type: ignore[method-assign]
     for consumed in (0, 1024, 2048):
@@ -94,13 +100,21 @@ def test_crash_in_any_stage_changes_nothing(tiny_config: Make, tmp_path: Path, s
     assert ending(tmp_path / "parts")[0] == ending(tmp_path / "whole")[0]
 
 
-@pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
-def test_compiled_run_resumes_across_stages_with_the_same_bits(tiny_config: Make, tmp_path: Path) -> None:
-    config = tiny_config(context=RAMP, compile="always")
-    train(config, tmp_path / "whole")
-    crash_after(config, tmp_path / "parts", 11)
-    assert train(config, tmp_path / "parts")["compiled"]
-    assert ending(tmp_path / "parts")[0] == ending(tmp_path / "whole")[0]
+def test_every_context_of_a_run_has_a_compiled_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default torch gives up after eight shapes and goes on uncompiled."""
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    monkeypatch.setattr(llama, "compiled_block", cache(llama.compiled_block.__wrapped__))
+    model = llama.Llama(Shape(2, 16, 2, 1, 32, 300, context=1024), compiled=True).initialise(0)
+    lengths = [1 << power for power in range(11)]
+    for length in lengths:
+        model.hidden(torch.zeros(1, length, dtype=torch.int64))
+    assert len(graphs) == len(lengths)
 
 
 def test_ramp_of_one_stage_is_no_ramp(tiny_config: Make, tmp_path: Path) -> None:
@@ -111,7 +125,7 @@ def test_ramp_of_one_stage_is_no_ramp(tiny_config: Make, tmp_path: Path) -> None
 
 def test_ranks_share_every_batch_of_every_stage(tiny_config: Make, tmp_path: Path) -> None:
     config = tiny_config(context=RAMP)
-    trainer = Trainer.build(config, Run(tmp_path / "run"))
+    trainer = begun(config, tmp_path / "run")
     for consumed in config.batch.steps(4096):
         batches = []
         for count in (1, 3):

@@ -65,7 +65,8 @@ class Trainer:
                 f"the model has a vocabulary of {config.shape.vocab} and the tokens in {config.data} one of "
                 f"{dataset.tokenizer.vocab_size}; prepare the corpus with --vocab-size {config.shape.vocab}"
             )
-        compiled, _ = compile_for(config.compile, device, config.flops)
+        contexts = config.contexts.stages(0, config.schedule.tokens)
+        compiled, _ = compile_for(config.compile, device, config.flops / len(contexts))
         model = Llama(config.shape, compute=precision_for(config.precision, device), compiled=compiled)
         model.initialise(derive_key(config.seed, "init")).to(device)
         optimizer = build_optimizer(model, config.optimizer)
