@@ -24,6 +24,7 @@ from isoflop.training.loop import Trainer, train
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
 from isoflop.training.schedule import ContextRamp, Schedule
+from isoflop.training.validation import Validation
 
 Make = Callable[..., TrainConfig]
 RAMP = ContextRamp(8, (1024, 2048))  # to 32, the tiny config's
@@ -76,6 +77,20 @@ def test_each_step_and_validation_has_the_context_in_force(tiny_config: Make, tm
     assert run.summary["flops_exact"] == config.flops_exact(0, 4096)
 
 
+def test_validations_have_the_context_in_force_and_the_last_has_the_longest(
+    tiny_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts = []
+
+    def measure(self: Validation, model: llama.Llama, ranks: Ranks, context: int | None = None) -> dict[str, float]:
+        contexts.append(context or self.tokens.shape[1] - 1)
+        return {"validation_loss": 1.0}
+
+    monkeypatch.setattr(Validation, "measure", measure)
+    train(tiny_config(context=RAMP, validate_times=8), tmp_path / "run")
+    assert contexts == [8, 8, 16, 16, 32, 32, 32, 32]  # every 512 tokens
+
+
 def test_run_that_is_killed_while_its_context_grows_ends_with_the_same_bits(tiny_config: Make, tmp_path: Path) -> None:
     ramp = ContextRamp(8, (4096, 20_480))
     config = tiny_config(schedule=Schedule(32_768, 0.01, 256, 1024), context=ramp, checkpoint_seconds=0.0)
@@ -110,11 +125,10 @@ def test_every_context_of_a_run_has_a_compiled_graph(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     monkeypatch.setattr(llama, "compiled_block", cache(llama.compiled_block.__wrapped__))
-    model = llama.Llama(Shape(2, 16, 2, 1, 32, 300, context=1024), compiled=True).initialise(0)
-    lengths = [1 << power for power in range(11)]
-    for length in lengths:
-        model.hidden(torch.zeros(1, length, dtype=torch.int64))
-    assert len(graphs) == len(lengths)
+    model = llama.Llama(Shape(2, 16, 2, 1, 32, 300, context=256), compiled=True).initialise(0)
+    for context in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        model.hidden(torch.zeros(1, context, dtype=torch.int64))
+    assert len(graphs) == 9
 
 
 def test_ramp_of_one_stage_is_no_ramp(tiny_config: Make, tmp_path: Path) -> None:
