@@ -18,7 +18,7 @@ from isoflop.planning.ladder import shape_for
 from isoflop.tokens.dataset import TokenDataset
 from isoflop.training.config import TrainConfig
 from isoflop.training.loop import train
-from isoflop.training.schedule import BatchRamp, Schedule
+from isoflop.planning.schedule import BatchRamp, Schedule
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from isoflop.planning.schedule import BatchRamp, Schedule
 from isoflop.planning.shape import Shape
 from isoflop.tokens.prepare import PrepareConfig, prepare
 from isoflop.training.config import TrainConfig
-from isoflop.training.schedule import BatchRamp, Schedule
 
 WORDS = ["law", "compute", "token", "model", "loss", "budget", "scale", "small", "large", "train", "predict", "curve"]
 

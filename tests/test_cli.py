@@ -120,6 +120,6 @@ def test_usage_lists_every_command() -> None:
 
 
 def test_laws_and_planning_never_load_torch() -> None:
-    code = "import sys, isoflop.laws, isoflop.planning.plan, isoflop.sweeps.fit; print('torch' in sys.modules)"
+    code = "import sys, isoflop.laws, isoflop.planning.from_sweep, isoflop.sweeps.fit; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

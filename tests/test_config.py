@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from isoflop import config as configuration
+from isoflop.planning.schedule import BatchRamp, ContextRamp, Schedule
 from isoflop.training.config import Branch, TrainConfig
-from isoflop.training.schedule import BatchRamp, ContextRamp, Schedule
 
 Make = Callable[..., TrainConfig]
 

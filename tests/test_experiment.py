@@ -23,7 +23,7 @@ from isoflop.experiment.budget import sweep_budgets
 from isoflop.experiment.procedure import run_experiment
 from isoflop.experiment.score import score
 from isoflop.experiment.settings import Experiment, Request, derive, largest, resolve
-from isoflop.planning.plan import answering, pool
+from isoflop.planning.from_sweep import answering, pool
 from isoflop.processors import quota, ranks_for
 from isoflop.progress import silent
 from isoflop.sweeps.grid import SweepConfig

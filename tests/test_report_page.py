@@ -23,7 +23,7 @@ from isoflop.experiment.score import score
 from isoflop.experiment.settings import Experiment, Request
 from isoflop.files import write_json, write_text
 from isoflop.laws import Chinchilla
-from isoflop.planning.plan import plan
+from isoflop.planning.from_sweep import plan_from_sweep
 from isoflop.report.data import read_dossier
 from isoflop.report.page import write_page
 from isoflop.report.verdict import head, standing
@@ -74,7 +74,7 @@ def fake_experiment(folder: Path, *, tilted: bool = False, text: str = "fine") -
     write_text(folder / "experiment.toml", configuration.dumps(experiment))
     fake_sweep(folder / "sweep", sweep, tilted=tilted)
     fit = fit_results(read_results(folder / "sweep"), replicates=60)
-    chosen = plan(experiment.budget, fit.surfaces, fit.isoflop, sweep.vocab)
+    chosen = plan_from_sweep(experiment.budget, fit.surfaces, fit.isoflop, sweep.vocab)
     record = chosen.to_json() | {"epochs": 0.5, "statuses": [*fit.statuses, STATUS], "written": 1.7e9}
     config = flagship_config(chosen, experiment)
     fake_run(folder / "flagship", config, chosen.loss / float(LAW.loss(config.shape.matmul, config.schedule.tokens)))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isoflop.planning.schedule import agree
 from isoflop.progress import silent
 from isoflop.sweeps.executor import flops_done, run_sweep
 from isoflop.sweeps.fit import fit_results
@@ -20,7 +21,6 @@ from isoflop.sweeps.grid import SweepConfig, cells, columns, sizes
 from isoflop.sweeps.layout import laid_out, lay_out
 from isoflop.sweeps.results import Results, Row, read_results
 from isoflop.training.run import Run
-from isoflop.training.schedule import agree
 
 CONFIG = SweepConfig((3e11, 6e11, 1.2e12, 2.4e12), "../tokens", 512, context=128)
 

@@ -17,13 +17,13 @@ import torch
 from isoflop import config as configuration
 from isoflop.cli import train as command
 from isoflop.model import llama
+from isoflop.planning.schedule import ContextRamp, Schedule
 from isoflop.planning.shape import Shape
 from isoflop.training import checkpoint
 from isoflop.training.config import Branch, TrainConfig
 from isoflop.training.loop import Trainer, train
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
-from isoflop.training.schedule import ContextRamp, Schedule
 from isoflop.training.validation import Validation
 
 Make = Callable[..., TrainConfig]

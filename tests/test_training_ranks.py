@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from isoflop import config as configuration
+from isoflop.planning.schedule import Schedule
 from isoflop.progress import silent
 from isoflop.training import checkpoint
 from isoflop.training.config import TrainConfig
 from isoflop.training.loop import train
 from isoflop.training.ranks import Ranks, train_with
 from isoflop.training.run import Run
-from isoflop.training.schedule import Schedule
 
 Make = Callable[..., TrainConfig]
 TWO = [sorted(os.sched_getaffinity(0))[0]] * 2 if hasattr(os, "sched_getaffinity") else [0, 0]

@@ -29,8 +29,8 @@ from isoflop import config as configuration
 from isoflop.experiment.score import score
 from isoflop.experiment.settings import Experiment, Request, resolve
 from isoflop.files import locked, write_json, write_text
-from isoflop.planning.hyperparameters import DECAY_FRACTION, batch_ramp, peak_learning_rate, warmup_tokens
-from isoflop.planning.plan import Plan, plan
+from isoflop.planning.from_sweep import SweepPlan, plan_from_sweep
+from isoflop.planning.recipe import recipe
 from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, silent
 from isoflop.sweeps.executor import run_sweep
@@ -40,7 +40,6 @@ from isoflop.sweeps.results import read_results
 from isoflop.tokens.manifest import Manifest
 from isoflop.tokens.prepare import prepare
 from isoflop.training.config import TrainConfig
-from isoflop.training.schedule import BatchRamp, Schedule
 
 MOST_EPOCHS = 4.0
 """Repetitions of the corpus that still count nearly as fresh text (Muennighoff et al. 2023)."""
@@ -112,7 +111,9 @@ def plan_flagship(experiment: Experiment, fit: Fit, manifest: Manifest, folder: 
     """Write the plan and the config of the run that will test it, unless they are there already."""
     if not (folder / "plan.json").exists():
         sweep = experiment.sweep
-        chosen = plan(experiment.budget, fit.surfaces, fit.isoflop, sweep.vocab, sweep.context, seed=sweep.seed)
+        chosen = plan_from_sweep(
+            experiment.budget, fit.surfaces, fit.isoflop, sweep.vocab, sweep.context, seed=sweep.seed
+        )
         epochs = chosen.tokens / manifest.splits["train"].tokens
         if epochs > MOST_EPOCHS:
             raise ValueError(
@@ -127,23 +128,12 @@ def plan_flagship(experiment: Experiment, fit: Fit, manifest: Manifest, folder: 
     return configuration.load(TrainConfig, folder / "config.toml")
 
 
-def flagship_config(chosen: Plan, experiment: Experiment) -> TrainConfig:
+def flagship_config(chosen: SweepPlan, experiment: Experiment) -> TrainConfig:
     """The planned run under the very rules the sweep's runs obeyed."""
     shape, sweep = chosen.shape, experiment.sweep
-    batch = BatchRamp(*batch_ramp(1e15, sweep.first_batch))
-    tokens = batch.align(chosen.tokens)
-    start = batch.align(chosen.tokens * (1 - DECAY_FRACTION))
-    warmup = int(warmup_tokens(shape.matmul, tokens))
-    peak = peak_learning_rate(shape.matmul) * sweep.rate_factor
-    return TrainConfig(
-        shape=shape,
-        data="../tokens",
-        schedule=Schedule(tokens, peak, warmup, max(tokens - start, 1)),
-        batch=batch,
-        seed=sweep.seed,
-        validate_times=20,
-        validation_tokens=sweep.validation_tokens,
-    )
+    run = recipe(shape, chosen.tokens, first_batch=sweep.first_batch, rate_factor=sweep.rate_factor)
+    more = {"seed": sweep.seed, "validate_times": 20, "validation_tokens": sweep.validation_tokens}
+    return configuration.from_dict(TrainConfig, run.config(shape, "../tokens", **more))
 
 
 def train_flagship(config: TrainConfig, folder: Path, report: Report) -> None:

@@ -71,7 +71,7 @@ from .forms.overtraining import GADRE_2024_C4, GADRE_2024_REDPAJAMA, GADRE_2024_
 from .forms.power import LLAMA3_TOKENS, PowerLaw, SaturatingPowerLaw
 from .forms.repetition import MUENNIGHOFF_2023, DataConstrained, DataConstrainedSurface
 from .forms.surface import Allocation, LossSurface
-from .library import LIBRARY
+from .library import LIBRARY, Entry, Uncertainty
 
 __all__ = [
     "BESIROGLU_2024",
@@ -124,6 +124,7 @@ __all__ = [
     "DataConstrainedSurface",
     "Distillation",
     "EmbeddingBridge",
+    "Entry",
     "ExponentialError",
     "ExponentialMixture",
     "Farseer",
@@ -158,6 +159,7 @@ __all__ = [
     "Sigmoid",
     "TwoStep",
     "TwoStepFit",
+    "Uncertainty",
     "Validation",
     "analyse",
     "candidates_at",

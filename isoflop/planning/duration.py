@@ -200,6 +200,12 @@ def parse_budget(
     raise ValueError(f"the budget {text!r} is not understood; {UNDERSTOOD}")
 
 
+def seconds_here(text: str) -> float | None:
+    """The seconds in a budget such as "2 hours here"; None for a budget of another kind."""
+    found = re.fullmatch(HERE, text.strip(), FLAGS)
+    return None if found is None else number(found["time"]) * SECONDS[found["unit"][0].lower()]
+
+
 FLAGS = re.IGNORECASE | re.ASCII
 NUMBER = (
     r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)"
@@ -288,11 +294,12 @@ def _worth(hours: float, kind: Device, text: str, how: str, assumed: Assumptions
 
 COUNT = rf"(?P<count>{NUMBER})\s*(?:x\s*)?{DEVICE}"
 TIME = rf"(?P<time>{NUMBER})\s*{UNIT}"
+HERE = rf"{TIME}\s+(?:here|on this machine)"
 
 FORMS: tuple[tuple[str, Callable[[re.Match[str], str, Assumptions], Budget]], ...] = (
     (rf"(?P<amount>{NUMBER})(?:\s*flops?)?", _flops),
     (rf"(?P<amount>{NUMBER})\s*(?:pf|pflop/?s?|petaflop/?s?)[\s-]*days?", _pf_days),
-    (rf"{TIME}\s+(?:here|on this machine)", _here),
+    (HERE, _here),
     (rf"{TIME}\s+(?:of|on)\s+{COUNT}", _devices),
     (rf"{COUNT}(?:\s+x|\s+for\s|\s*,\s)\s*{TIME}", _devices),
     (rf"(?P<amount>{NUMBER})\s*{DEVICE}[\s-]+{UNIT}", _device_hours),

@@ -37,12 +37,16 @@ def batch_ramp(tokens: float, first: int = 1024) -> tuple[int, tuple[int, ...]]:
         thresholds.append(batch * round(threshold / batch))
 
 
-def warmup_tokens(parameters: float, tokens: float) -> float:
-    """Linear warmup: one token per parameter, but at most a twentieth of the run.
+MOST_WARMUP = 8000
+"""Steps of warmup at most: those of Llama 3 405B (arXiv 2407.21783, section 3.4.1)."""
+
+
+def warmup_tokens(parameters: float, tokens: float, first_batch: int) -> float:
+    """Linear warmup: one token per parameter, but at most a twentieth of the run or 8,000 first batches.
 
     A column of a sweep shares one trunk and so one warmup, that of its shortest run.
     """
-    return min(parameters, tokens / 20)
+    return min(parameters, tokens / 20, MOST_WARMUP * first_batch)
 
 
 DECAY_FRACTION = 0.1

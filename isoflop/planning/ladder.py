@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from isoflop.planning.shape import Shape
+from isoflop.planning.shape import Convention, Shape
 
 SHALLOWEST = 2  # one block cannot compose attention with attention, and falls off every law
 TIED_BELOW = 4e9  # Llama 3.2 ties its 1B and 3B, Llama 3 unties its 8B
@@ -56,28 +56,40 @@ def smallest(vocab: int, *, context: int = 256) -> Shape:
     return shape_of(next(widths()), SHALLOWEST, vocab, context=context)
 
 
-def shape_for(params: float, vocab: int, *, context: int = 256, tied: bool | None = None) -> Shape:
-    """The ladder's best member near ``params`` parameters (convention ``matmul``).
+def near(
+    params: float, vocab: int, *, context: int = 256, tied: bool = True, counts: Convention = "matmul"
+) -> Iterator[tuple[float, Shape]]:
+    """At every width the two depths nearest to ``params`` parameters, each with its :func:`badness`."""
+    for width in widths():
+        one, two = (shape_of(width, n, vocab, context=context, tied=tied).count(counts) for n in (1, 2))
+        layers = 1 + (params - one) / (two - one)
+        for depth in {max(SHALLOWEST, math.floor(layers)), max(SHALLOWEST, math.ceil(layers))}:
+            shape = shape_of(width, depth, vocab, context=context, tied=tied)
+            yield badness(shape, params, counts), shape
 
-    Weighs closeness in size against good proportions: being 10% off in size costs as much
-    as being 20% off in aspect. Raises ValueError when the vocabulary alone is larger.
+
+def badness(shape: Shape, params: float, counts: Convention) -> float:
+    """How far a shape is from a size and from good proportions; 0 is perfect.
+
+    Being 10% off in size costs as much as being 20% off in aspect.
+    """
+    miss = math.log(shape.count(counts) / params)
+    skew = math.log(shape.width / shape.layers / aspect(shape.width))
+    return (2 * miss) ** 2 + skew**2
+
+
+def shape_for(
+    params: float, vocab: int, *, context: int = 256, tied: bool | None = None, counts: Convention = "matmul"
+) -> Shape:
+    """The ladder's best member near ``params`` parameters, counted in the given convention.
+
+    Raises ValueError when the vocabulary alone is larger.
     """
     tied = params < TIED_BELOW if tied is None else tied
-    best: tuple[float, Shape] | None = None
-    for width in widths():
-        per_layer = shape_of(width, 1, vocab, context=context, tied=tied)
-        room = (params - vocab * width) / per_layer.layer_matrices
-        for layers in {max(SHALLOWEST, math.floor(room)), max(SHALLOWEST, math.ceil(room))}:
-            shape = shape_of(width, layers, vocab, context=context, tied=tied)
-            miss = math.log(shape.matmul / params)
-            skew = math.log(width / layers / aspect(width))
-            score = (2 * miss) ** 2 + skew**2
-            if best is None or score < best[0]:
-                best = (score, shape)
-    assert best is not None
-    if abs(math.log(best[1].matmul / params)) > math.log(1.5):
+    _, best = min(near(params, vocab, context=context, tied=tied, counts=counts), key=lambda scored: scored[0])
+    if abs(math.log(best.count(counts) / params)) > math.log(1.5):
         raise ValueError(
             f"no model on the ladder has about {params:.3g} parameters with a vocabulary of {vocab}: "
-            f"the nearest has {best[1].matmul:,}; ask for a size nearer to it, or a smaller vocabulary"
+            f"the nearest has {best.count(counts):,}; ask for a size nearer to it, or a smaller vocabulary"
         )
-    return best[1]
+    return best

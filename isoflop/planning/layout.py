@@ -54,11 +54,11 @@ class Layout:
         return self.data * self.context
 
     def objection(self, shape: Shape) -> str | None:
-        """Why this shape cannot be laid out so, or None if it can."""
+        """Why this shape cannot be laid out so, or None if it can; a vocabulary that does not divide is padded."""
         if shape.kv_heads % self.tensor:
             return f"{shape.kv_heads} key-value heads do not divide over {self.tensor} tensor-parallel ranks"
-        if shape.ffn % self.tensor or shape.vocab % self.tensor:
-            return f"FFN {shape.ffn} or vocabulary {shape.vocab} do not divide over {self.tensor} tensor-parallel ranks"
+        if shape.ffn % self.tensor:
+            return f"FFN {shape.ffn} does not divide over {self.tensor} tensor-parallel ranks"
         if shape.context % (2 * self.context) and self.context > 1:
             return f"a context of {shape.context} does not cut into {2 * self.context} chunks for context parallelism"
         if self.pipeline > 1 and shape.layers % self.pipeline and (shape.layers + 2) % self.pipeline:

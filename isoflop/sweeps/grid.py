@@ -15,9 +15,9 @@ from typing import ClassVar, Literal
 
 from isoflop.planning.hyperparameters import DECAY_FRACTION, batch_ramp, peak_learning_rate, warmup_tokens
 from isoflop.planning.ladder import shape_for, smallest
+from isoflop.planning.schedule import BatchRamp, Schedule
 from isoflop.planning.shape import Shape
 from isoflop.training.config import Branch, TrainConfig
-from isoflop.training.schedule import BatchRamp, Schedule
 
 Method = Literal["branch", "plain"]
 OVERHEAD_PARAMETERS = 150_000
@@ -143,7 +143,7 @@ def plain_runs(config: SweepConfig, shape: Shape, mine: list[Cell]) -> Iterator[
     for cell in mine:
         base = base_config(config, shape, cell.tokens)
         tokens = base.batch.align(cell.tokens)
-        warmup = int(warmup_tokens(shape.matmul, tokens))
+        warmup = int(warmup_tokens(shape.matmul, tokens, config.first_batch))
         schedule = Schedule(tokens, base.schedule.peak, warmup, 0, "cosine", 0.1)
         yield f"{shape.name}/{cell.name}", replace_schedule(base, schedule)
 
@@ -152,7 +152,7 @@ def branch_runs(config: SweepConfig, shape: Shape, mine: list[Cell]) -> Iterator
     """A trunk, then a decaying branch per cell, both configs agreeing up to the branch point."""
     longest = max(cell.tokens for cell in mine)
     base = base_config(config, shape, longest)
-    warmup = int(warmup_tokens(shape.matmul, min(cell.tokens for cell in mine)))
+    warmup = int(warmup_tokens(shape.matmul, min(cell.tokens for cell in mine), config.first_batch))
     points = {cell: base.batch.align(cell.tokens * (1 - config.decay_fraction)) for cell in mine}
     trunk = Schedule(max(points.values()), base.schedule.peak, warmup)
     yield f"{shape.name}/trunk", replace_schedule(base, trunk, keep=tuple(sorted(points.values())), validate_times=1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from isoflop.planning.layout import Recompute
+from isoflop.planning.schedule import BatchRamp, ContextRamp, Schedule
 from isoflop.planning.shape import Shape
-from isoflop.training.schedule import BatchRamp, ContextRamp, Schedule
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class TrainConfig:
         data: folder of prepared tokens, relative to the run's directory or absolute.
         micro_tokens: tokens per forward pass; a batch is accumulated from equal pieces of at most this size.
         precision: compute type; ``auto`` is bf16 where the hardware multiplies it natively, else fp32.
+        recompute: what the backward pass computes again instead of keeping it: with ``blocks`` every block, for a third
+            more arithmetic and far less memory (``planning.memory`` says how much less).
         compile: ``auto`` compiles where a C++ compiler is installed and the run is long enough to repay it.
         validate_times: validations over the run, evenly spread; the last is at the end.
         validation_tokens: tokens of the fixed validation sample.
@@ -53,6 +56,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     seed: int = 0
     micro_tokens: int = 1024
+    recompute: Recompute = "none"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: Literal["auto", "always", "never"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"

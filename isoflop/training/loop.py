@@ -22,6 +22,7 @@ from torch import Tensor
 
 from isoflop.files import locked
 from isoflop.model.llama import Llama
+from isoflop.planning.schedule import agree
 from isoflop.progress import Report, silent
 from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.keys import derive_key
@@ -35,7 +36,6 @@ from isoflop.training.loss import cross_entropy
 from isoflop.training.optimizer import build_optimizer
 from isoflop.training.ranks import Ranks, gradients
 from isoflop.training.run import Metrics, Run
-from isoflop.training.schedule import agree
 from isoflop.training.validation import Validation
 
 ALONE = Ranks()
@@ -65,9 +65,10 @@ class Trainer:
                 f"the model has a vocabulary of {config.shape.vocab} and the tokens in {config.data} one of "
                 f"{dataset.tokenizer.vocab_size}; prepare the corpus with --vocab-size {config.shape.vocab}"
             )
-        contexts = config.contexts.stages(0, config.schedule.tokens)
-        compiled, _ = compile_for(config.compile, device, config.flops / len(contexts))
-        model = Llama(config.shape, compute=precision_for(config.precision, device), compiled=compiled)
+        stages = config.contexts.stages(0, config.schedule.tokens)
+        compiled, _ = compile_for(config.compile, device, config.flops / len(stages))
+        compute = precision_for(config.precision, device)
+        model = Llama(config.shape, compute=compute, compiled=compiled, recompute=config.recompute)
         model.initialise(derive_key(config.seed, "init")).to(device)
         optimizer = build_optimizer(model, config.optimizer)
         loaders = {

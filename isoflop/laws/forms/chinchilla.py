@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..library import published
+from ..library import Uncertainty, published
 from .law import BLANK, Array, Values, positive
 from .surface import FLOPS, Allocation, LossSurface
 
@@ -87,6 +87,7 @@ HOFFMANN_2022 = published(
     Chinchilla(E=math.exp(0.5267228), A=math.exp(6.0073404), alpha=0.33917084, B=math.exp(6.0179186), beta=0.2849083),
     source="Hoffmann et al. 2022, arXiv 2203.15556, approach 3 (unrounded logarithms of the paper's source)",
     meaning="N with embeddings, C = 6ND, loss on MassiveText",
+    counts="total",
     verified=True,
     note="its optimiser stopped early and it disagrees with approaches 1 and 2: for planning take BESIROGLU_2024",
 )
@@ -96,6 +97,19 @@ BESIROGLU_2024 = published(
     Chinchilla(E=1.81686, A=482.006, alpha=0.34781, B=2085.43, beta=0.36585),
     source="Besiroglu et al. 2024, arXiv 2404.10102",
     meaning="N with embeddings, D = C/6N, loss on MassiveText; Chinchilla's own runs, read off its Figure 4",
+    counts="total",
     verified=True,
     note="standard errors E .026, A 125, α .015, B 1293, β .021; not quite the optimum of its own objective",
+    uncertainty=Uncertainty(
+        covariance=(
+            (0.000633266, 0.00366615, 0.000216344, 0.00640279, 0.000312235),
+            (0.00366615, 0.0623902, 0.00372134, -0.02627, -0.00131446),
+            (0.000216344, 0.00372134, 0.000222275, -0.00163525, -8.18922e-05),
+            (0.00640279, -0.02627, -0.00163525, 0.172461, 0.00843635),
+            (0.000312235, -0.00131446, -8.18922e-05, 0.00843635, 0.000412963),
+        ),
+        logs=("A", "B"),
+        residual_sd=0.00491,
+        source="4,000 bootstrap refits of the 240 runs (isoflop.laws.reproduction.chinchilla)",
+    ),
 )

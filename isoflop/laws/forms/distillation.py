@@ -127,6 +127,7 @@ BUSBRIDGE_2025_SUPERVISED = published(
     PoweredSum(E=1.220, A=3355.0, alpha=0.408, B=18186.0, beta=0.431, gamma=0.452),
     source="Busbridge et al. 2025, arXiv 2502.08606, the supervised law",
     meaning="N without embeddings, loss on C4 in nats per token",
+    counts="body",
     verified=False,
     note="remembered, and agreeing with one secondary text; not read in the paper",
 )

@@ -154,6 +154,7 @@ KAPLAN_2020 = published(
     KaplanSurface(Nc=6.4e13, alpha_N=0.076, Dc=1.8e13, alpha_D=0.103),
     source=f"{_SOURCE}, table 2",
     meaning="N without embeddings, D unique tokens with early stopping, loss on WebText2",
+    counts="body",
     verified=False,
     note=f"{_SEEN}; the joint fit, whose exponents differ from those of the laws of N and D alone",
 )

@@ -82,6 +82,7 @@ GADRE_2024_C4 = published(
     OverTraining(E=1.5082605444147166, a=113.69260327517962, beta=189.51552149611567, b=-0.24247223927556466),
     source=_SOURCE,
     meaning=_meaning("C4"),
+    counts="total",
     verified=True,
     note=_NOTE,
 )
@@ -91,6 +92,7 @@ GADRE_2024_REDPAJAMA = published(
     OverTraining(E=1.836648408738623, a=166.210992120337, beta=366.6871979615622, b=-0.2728507061786173),
     source=_SOURCE,
     meaning=_meaning("RedPajama"),
+    counts="total",
     verified=True,
     note=_NOTE,
 )
@@ -100,6 +102,7 @@ GADRE_2024_REFINEDWEB = published(
     OverTraining(E=1.7344620893321105, a=125.09569550155217, beta=246.2066862427996, b=-0.25439484463174905),
     source=_SOURCE,
     meaning=_meaning("RefinedWeb"),
+    counts="total",
     verified=True,
     note=_NOTE,
 )

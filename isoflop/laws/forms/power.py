@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..library import published
+from ..library import Uncertainty, published
 from .law import BLANK, Law, Values
 
 
@@ -70,7 +70,13 @@ LLAMA3_TOKENS = published(
     PowerLaw(coefficient=0.29936, exponent=0.53678),
     source="Grattafiori et al. 2024, arXiv 2407.21783, section 3.2.1, recomputed from its Figure 2",
     meaning="compute-optimal tokens D*(C): C in FLOPs = 6ND, N the whole model, D in tokens",
+    counts="total",
     verified=True,
     note="the paper rounds to (.53, .29), which would give 10.5T tokens; unrounded and at C = 4.0e25 they give its "
     "headline, 402B parameters on 16.55T tokens",
+    uncertainty=Uncertainty(
+        covariance=((1.0196047, -0.021888556), (-0.021888556, 0.00047096128)),
+        logs=("coefficient",),
+        source="4,000 resamplings of the ten minima and their scatter (isoflop.laws.reproduction.llama3)",
+    ),
 )

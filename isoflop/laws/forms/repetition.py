@@ -52,7 +52,7 @@ class DataConstrained(Law, kind="data-constrained"):
     def slopes(self, N: ArrayLike, D: ArrayLike, U: ArrayLike) -> tuple[Values, Values]:
         """Give ∂L/∂N and ∂L/∂D at a fixed U."""
         n, d, u = np.asarray(N, float), np.asarray(D, float), np.minimum(U, D)
-        matched = self._matched(u)
+        matched = self.matched(u)
         useful = np.minimum(n, matched)
         decay = np.exp(-(n / useful - 1) / self.R_N)
         # While D is below U, more tokens also raise the size up to which parameters count in full.
@@ -64,17 +64,17 @@ class DataConstrained(Law, kind="data-constrained"):
     def effective_tokens(self, D: ArrayLike, U: ArrayLike) -> Values:
         """D': the unique tokens that would teach as much as D tokens of which U are unique."""
         d = np.asarray(D, float)
-        return _decayed(d, np.minimum(U, d), self.R_D)
+        return decayed(d, np.minimum(U, d), self.R_D)
 
     def effective_params(self, N: ArrayLike, D: ArrayLike, U: ArrayLike) -> Values:
         """N': the parameters that count, when D tokens of which U are unique have to feed them."""
         n = np.asarray(N, float)
-        return _decayed(n, np.minimum(n, self._matched(np.minimum(U, np.asarray(D, float)))), self.R_N)
+        return decayed(n, np.minimum(n, self.matched(np.minimum(U, np.asarray(D, float)))), self.R_N)
 
     def worth(self, epochs: ArrayLike) -> Values:
         """The corpora of fresh text that so many epochs over one are worth: 1 for one, at most 1 + R_D."""
         passes = np.asarray(epochs, float)
-        return _decayed(passes, np.minimum(passes, 1.0), self.R_D)
+        return decayed(passes, np.minimum(passes, 1.0), self.R_D)
 
     def optimal(self, C: float, U: float) -> Allocation:
         """Spend C FLOPs for the lowest loss with U unique tokens, under C = 6ND. Raises ValueError as for surfaces."""
@@ -96,8 +96,8 @@ class DataConstrained(Law, kind="data-constrained"):
         """Reach ``loss`` with the least compute. Raises ValueError when U unique tokens do not allow it."""
         return self.at(U).cheapest(loss)
 
-    def _matched(self, u: Values) -> Array:
-        """Return the size for which u tokens are compute-optimal."""
+    def matched(self, u: Values) -> Array:
+        """Give the size for which u tokens are compute-optimal."""
         G = (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
         return np.asarray(G * (u * G) ** (self.beta / self.alpha))
 
@@ -129,7 +129,7 @@ class DataConstrainedSurface(LossSurface, kind="data-constrained-surface"):
         return self.law().slopes(N, D, self.U)
 
 
-def _decayed(amount: Array, full: Array, rate: float) -> Array:
+def decayed(amount: Array, full: Array, rate: float | Array) -> Array:
     """Count ``full`` of the amount for full and the rest, in multiples of ``full``, for exponentially less."""
     return np.asarray(full * (1 - rate * np.expm1(-(amount / full - 1) / rate)))
 
@@ -147,6 +147,7 @@ MUENNIGHOFF_2023 = published(
     ),
     source="Muennighoff et al. 2023, arXiv 2305.16264 (unrounded, from its code)",
     meaning="N with embeddings, D tokens seen and U unique ones, loss of models trained on C4",
+    counts="total",
     verified=True,
     note="R_D is barely determined: from 15 to 300 the objective changes by .25%, and its minimum lies near R_D = 95, "
     "R_N = 1.7; the other five were held",

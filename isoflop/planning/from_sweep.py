@@ -1,10 +1,10 @@
-"""From laws to a plan: which model, how many tokens, and the loss to expect, with an interval.
+"""From a sweep's laws to the plan of its flagship: which model, how many tokens, and the loss to expect.
 
 Two methods read the same sweep: the minima of the IsoFLOP curves, as Llama 3 was sized, and the surface L(N, D).
 They can disagree about the optimum and about the loss, and neither doubts its own form. So both the size and the loss
 are read off a pool of their draws, half from each: where they disagree, the interval holds both. (Weighing the methods
-by their precision was tried and dropped: a form that does not hold can be very sure. docs/lab.md.) Left out: inference
-demand, limited data, hardware, cost.
+by their precision was tried and dropped: a form that does not hold can be very sure. docs/lab.md.) Constraints,
+inference demand, hardware and cost are the business of :mod:`isoflop.planning.planner`, which asks the same pool.
 """
 
 from __future__ import annotations
@@ -35,9 +35,14 @@ class Reading:
     loss: float
     interval: tuple[float, float]
 
+    def __str__(self) -> str:
+        low, high = map(human, self.N_interval)
+        losses = f"loss {self.loss:.4f} ({self.interval[0]:.4f} to {self.interval[1]:.4f})"
+        return f"{self.method} alone: N* {human(self.N)} ({low} to {high}), {losses}"
+
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """A model, its tokens and its predicted validation loss (nats per token) with a 95% prediction interval."""
 
     budget: float
@@ -48,20 +53,6 @@ class Plan:
     readings: tuple[Reading, ...]
     conventions: Mapping[Convention, dict[str, float]]
     hinges: str
-
-    def __str__(self) -> str:
-        shape, (low, high) = self.shape, self.interval
-        lines = [
-            f"budget   {self.budget:.4g} FLOPs (6ND, head counted, input embedding not)",
-            f"model    {human(shape.matmul)} parameters: {shape.layers} layers, width {shape.width}, "
-            f"{shape.heads} heads, {shape.kv_heads} key-value heads, FFN {shape.ffn}, vocabulary {shape.vocab}",
-            f"tokens   {human(self.tokens)}, {self.tokens / shape.matmul:.1f} per parameter",
-            f"loss     {self.loss:.4f} nats/token, 95% of such runs between {low:.4f} and {high:.4f}",
-        ]
-        for r in self.readings:
-            optimum = f"N* {human(r.N)} ({human(r.N_interval[0])} to {human(r.N_interval[1])})"
-            lines.append(f"  {r.method:<8} {optimum}, loss {r.loss:.4f} ({r.interval[0]:.4f} to {r.interval[1]:.4f})")
-        return "\n".join([*lines, f"note     {self.hinges}"])
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values, for ``plan.json``."""
@@ -79,7 +70,7 @@ class Plan:
         }
 
 
-def plan(
+def plan_from_sweep(
     budget: float,
     surfaces: Mapping[Convention, Fit[LossSurface]],
     isoflop: IsoFLOPAnalysis | None,
@@ -87,7 +78,7 @@ def plan(
     context: int = 256,
     *,
     seed: int = 0,
-) -> Plan:
+) -> SweepPlan:
     """Plan a model for ``budget`` FLOPs (6·N·D, N = ``matmul``) from laws fitted in the same conventions.
 
     An optimum below the ladder's smallest model becomes that model. Raises ValueError when the laws have no optimum.
@@ -105,7 +96,7 @@ def plan(
     pooled = pool(losses)
     low, high = np.quantile(pooled, [0.025, 0.975])
     conventions = {name: best_on_ladder(budget, fit, name, vocab, context) for name, fit in surfaces.items()}
-    return Plan(
+    return SweepPlan(
         budget=budget,
         shape=shape,
         tokens=tokens,

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from isoflop.planning.hyperparameters import batch_ramp, peak_learning_rate
-from isoflop.training.schedule import BatchRamp, ContextRamp, Doubling, Schedule, agree
+from isoflop.planning.schedule import BatchRamp, ContextRamp, Doubling, Schedule, agree
 
 RAMP = BatchRamp(2048, (3_145_728, 10_485_760))
 

@@ -1,0 +1,83 @@
+"""Predicted against measured seconds of training steps: this machine after one calibration, on other configurations.
+
+The configurations are none of those that calibration timed; each is trained eagerly and, where a compiler is there,
+compiled, one process, all threads, and the median step counts. Run it alone on the machine. With ``--published``
+nothing is measured: published runs stand beside what the roofline says of them.
+
+    python benchmarks/throughput.py [--machine PATH] [--seconds 5]
+    python benchmarks/throughput.py --published
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+
+from isoflop.planning.machine import Machine, machine
+from isoflop.planning.published_speeds import table
+
+
+def held_out(found: Machine, seconds: float) -> None:
+    """Time every configuration both ways and print predicted, measured and the difference."""
+    from isoflop.training.calibrate import PROBES, Probe, time_steps
+    from isoflop.training.hardware import device_for
+
+    configurations = (
+        Probe(1e5, 512, 256, 4),
+        Probe(5e5, 2048, 128, 64),
+        Probe(1e6, 1024, 2048, 1),
+        Probe(3e6, 512, 512, 4, 2),
+        Probe(5e6, 16_384, 256, 16),
+        Probe(1.2e7, 8192, 1024, 2),
+        Probe(3e7, 32_000, 512, 2),
+        Probe(1e8, 32_000, 256, 8),
+    )
+    assert not set(configurations) & set(PROBES)
+    ways = (False, True) if found.compiled is not None else (False,)
+    errors: dict[bool, list[float]] = {compiled: [] for compiled in ways}
+    print(f"{'model':<16} {'vocab':>6} {'context':>7} {'rows':>5} {'predicted':>10} {'measured':>10} {'differs':>8}")
+    for probe in configurations:
+        shape = probe.shape
+        for compiled in ways:
+            timing = time_steps(shape, probe.rows, probe.micro, device_for("auto"), compiled=compiled, seconds=seconds)
+            step = found.step_time(
+                shape,
+                batch_tokens=timing.batch_tokens,
+                micro_tokens=probe.rows * probe.context,
+                compiled=compiled,
+            )
+            error = step.seconds / timing.seconds - 1
+            errors[compiled].append(abs(error))
+            print(
+                f"{shape.name:<16} {probe.vocab:>6} {probe.context:>7} {probe.rows:>3}×{probe.micro} "
+                f"{step.seconds * 1e3:>7.1f} ms {timing.seconds * 1e3:>7.1f} ms {error:>+8.0%}  "
+                f"{'compiled' if compiled else 'eager'}, first step {timing.first:.1f} s more, bound by {step.bound}",
+                flush=True,
+            )
+    for compiled, found_errors in errors.items():
+        print(
+            f"{'compiled' if compiled else 'eager'}: median difference {statistics.median(found_errors):.0%}, largest "
+            f"{max(found_errors):.0%}"
+        )
+
+
+def main() -> None:
+    """Print one of the two tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--published", action="store_true", help="compare with published runs, measure nothing")
+    parser.add_argument("--machine", type=Path, help="a calibration's file; by default the remembered one")
+    parser.add_argument("--seconds", type=float, default=5.0, help="timed steps of a configuration")
+    a = parser.parse_args()
+    if a.published:
+        print(table())
+        return
+    found = machine(a.machine)
+    if found is None:
+        raise SystemExit("this machine was not measured yet: python -m isoflop.training.calibrate")
+    print(found)
+    held_out(found, a.seconds)
+
+
+if __name__ == "__main__":
+    main()

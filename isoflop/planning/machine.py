@@ -1,0 +1,197 @@
+"""What was measured of this machine once, so that plans can say how long a run takes here.
+
+``training/calibrate.py`` measures and fits; this module remembers the result under the user's cache folder and gives it
+back, unless processor, cores or torch have changed since, which it says. Knows no torch. Left out: more than one
+machine in a file, other work that goes on beside a run, heat.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from isoflop.config import from_dict
+from isoflop.files import write_json
+from isoflop.planning.efficiency import Efficiency
+from isoflop.planning.hardware import Device, Dtype
+from isoflop.planning.layout import Layout
+from isoflop.planning.shape import Shape
+from isoflop.planning.throughput import StepTime, step_time
+from isoflop.processors import processors
+
+AGAIN = "measure it again with: isoflop plan --calibrate"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Steps of one configuration: its median in seconds, of how many, and what the first one took longer (compiling).
+
+    A step is ``micro`` micro-batches of ``rows`` sequences.
+    """
+
+    shape: Shape
+    rows: int
+    micro: int
+    compiled: bool
+    seconds: float
+    steps: int
+    first: float
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens in a step."""
+        return self.micro * self.rows * self.shape.context
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine as a device, the shares of it that training reaches, and how that was measured.
+
+    Attributes:
+        device: best matrix-product rates, memory bandwidth and memory, measured.
+        dtype: the type that training multiplies in here.
+        eager: shares reached without compiling.
+        compiled: shares reached with compiled blocks; None where nothing compiles.
+        compile_seconds: what compiling one configuration adds to a run; 0 where nothing compiles.
+        base_memory: bytes of a process that has torch loaded and has trained a small step.
+        processor: name of the CPU, ``cores`` how many of it may be used, ``threads`` torch's.
+        torch: version that was measured.
+        measured: date and time, ISO 8601.
+        timings: the steps that the shares were fitted to.
+    """
+
+    device: Device
+    dtype: Dtype
+    eager: Efficiency
+    compiled: Efficiency | None
+    compile_seconds: float
+    base_memory: int
+    processor: str
+    cores: int
+    threads: int
+    torch: str
+    measured: str
+    timings: tuple[Timing, ...] = ()
+
+    def __str__(self) -> str:
+        rates = {name: rate for name, rate in vars(self.device.rates).items() if rate is not None}
+        peaks = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in rates.items())
+        lines = [
+            f"{self.device.name} on {self.processor}: {self.cores} cores, {self.threads} threads, torch {self.torch}, "
+            f"measured {self.measured[:10]}",
+            f"best products {peaks}; memory {(self.device.bandwidth or 0) / 1e9:,.3g} GB/s; trains in {self.dtype}",
+            f"a process ready to train holds {self.base_memory / 1e6:,.0f} MB",
+            f"eager     {self.eager}",
+        ]
+        if self.compiled is not None:
+            lines.append(f"compiled  {self.compiled}; {self.compile_seconds:.0f} s to compile a shape")
+        return "\n".join(lines)
+
+    def efficiency(self, compiled: bool | None = None) -> Efficiency:
+        """Shares with or without compiling; by default compiled where that is possible.
+
+        Raises ValueError where compiled steps are asked for and nothing compiles.
+        """
+        if self.compiled is None:
+            if compiled:
+                raise ValueError(f"nothing compiles on {self.processor}: install a C++ compiler and {AGAIN}")
+            return self.eager
+        return self.eager if compiled is False else self.compiled
+
+    def step_time(
+        self, shape: Shape, *, batch_tokens: int, micro_tokens: int = 1024, compiled: bool | None = None
+    ) -> StepTime:
+        """One step here, accumulated from micro-batches of about ``micro_tokens`` as ``isoflop train`` does.
+
+        Raises ValueError where the batch does not cut into whole micro-batches.
+        """
+        rows = max(1, min(micro_tokens, batch_tokens) // shape.context)
+        efficiency = self.efficiency(compiled)
+        return step_time(
+            shape,
+            Layout(rows=rows),
+            self.device,
+            batch_tokens=batch_tokens,
+            efficiency=efficiency,
+            dtype=self.dtype,
+        )
+
+    def flops_per_second(
+        self, shape: Shape, *, batch_tokens: int, micro_tokens: int = 1024, compiled: bool | None = None
+    ) -> float:
+        """FLOP/s as budgets count them (6·N·D, N = ``matmul``) at which this machine trains a shape."""
+        step = self.step_time(shape, batch_tokens=batch_tokens, micro_tokens=micro_tokens, compiled=compiled)
+        return 6.0 * shape.matmul * step.tokens_per_second
+
+    def outdated(self) -> str | None:
+        """What has changed on this machine since it was measured, as a sentence, or None."""
+        then = (self.processor, self.cores, self.torch)
+        now = (processor_name(), len(processors()), torch_version())
+        words = ("processor", "number of cores", "torch")
+        changed = [f"{what} was {a} and is {b}" for what, a, b in zip(words, then, now, strict=True) if a != b]
+        if not changed:
+            return None
+        return f"this machine is not the one measured on {self.measured[:10]}: {'; '.join(changed)}; {AGAIN}"
+
+    def save(self, path: Path | None = None) -> Path:
+        """Write the measurement as JSON, by default where :func:`machine` looks; returns the path."""
+        path = remembered() if path is None else path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, self.to_json())
+        return path
+
+    def to_json(self) -> dict[str, Any]:
+        """The measurement as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def load(cls, path: Path) -> Machine:
+        """Read a measurement. Raises ValueError where the file is missing or is none, saying what to do."""
+        try:
+            return from_dict(cls, json.loads(path.read_text(encoding="utf-8")), path.name)
+        except FileNotFoundError:
+            raise ValueError(f"there is no measurement of a machine at {path}; {AGAIN}") from None
+        except ValueError as error:
+            raise ValueError(f"{path} is no measurement of a machine ({error}); {AGAIN}") from None
+
+
+def machine(path: Path | None = None) -> Machine | None:
+    """The remembered measurement of this machine, or None if there is none.
+
+    Raises ValueError, naming what changed, where it was made of another processor, number of cores or torch.
+    """
+    path = remembered() if path is None else path
+    if not path.exists():
+        return None
+    found = Machine.load(path)
+    if (reason := found.outdated()) is not None:
+        raise ValueError(reason)
+    return found
+
+
+def remembered() -> Path:
+    """Where a measurement is kept: ``$XDG_CACHE_HOME``, or ``~/.cache``, then ``isoflop/machine.json``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / "machine.json"
+
+
+def processor_name() -> str:
+    """The CPU's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def torch_version() -> str:
+    """The installed torch, asked without loading it; "none" where there is none."""
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return "none"
