@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ import torch
 
 from isoflop import config as configuration
 from isoflop.cli import train as command
+from isoflop.model import llama
 from isoflop.planning.schedule import ContextRamp, Schedule
+from isoflop.planning.shape import Shape
 from isoflop.training import checkpoint
 from isoflop.training.config import Branch, TrainConfig
-from isoflop.training.hardware import has_compiler
 from isoflop.training.loop import Trainer, train
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
+from isoflop.training.validation import Validation
 
 Make = Callable[..., TrainConfig]
 RAMP = ContextRamp(8, (1024, 2048))  # to 32, the tiny config's
@@ -40,11 +43,16 @@ def ending(run: Path) -> tuple[list[bytes], list[tuple[float, ...]]]:
     return [file.read_bytes() for file in sorted(newest.glob("*.safetensors"))], lines
 
 
-def crash_after(config: TrainConfig, path: Path, steps: int) -> None:
-    """Take some steps of a run and leave it as a crash would, its last checkpoint two steps old."""
+def begun(config: TrainConfig, path: Path) -> Trainer:
+    """A run before its first step."""
     run = Run(path)
     run.start(config)
-    trainer = Trainer.build(config, run)
+    return Trainer.build(config, run)
+
+
+def crash_after(config: TrainConfig, path: Path, steps: int) -> None:
+    """Take some steps of a run and leave it as a crash would, its last checkpoint two steps old."""
+    trainer = begun(config, path)
     for step in range(steps):
         trainer.step()
         if step == steps - 3:
@@ -52,9 +60,8 @@ def crash_after(config: TrainConfig, path: Path, steps: int) -> None:
 
 
 def test_each_step_and_validation_has_the_context_in_force(tiny_config: Make, tmp_path: Path) -> None:
-    config = tiny_config(context=RAMP, validate_times=8)
-    seen = []
-    trainer = Trainer.build(config, Run(tmp_path / "run"))
+    config, seen = tiny_config(context=RAMP), []
+    trainer = begun(config, tmp_path / "run")
     hidden = trainer.model.hidden
     trainer.model.hidden = lambda tokens: seen.append(tokens.shape) or hidden(tokens)  # type: ignore[method-assign]
     for consumed in (0, 1024, 2048):
@@ -68,6 +75,20 @@ def test_each_step_and_validation_has_the_context_in_force(tiny_config: Make, tm
     assert [line["context"] for line in run.metrics()] == [RAMP.at(t) for t in config.batch.steps(4096)]
     assert run.summary is not None
     assert run.summary["flops_exact"] == config.flops_exact(0, 4096)
+
+
+def test_validations_have_the_context_in_force_and_the_last_has_the_longest(
+    tiny_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts = []
+
+    def measure(self: Validation, model: llama.Llama, ranks: Ranks, context: int | None = None) -> dict[str, float]:
+        contexts.append(context or self.tokens.shape[1] - 1)
+        return {"validation_loss": 1.0}
+
+    monkeypatch.setattr(Validation, "measure", measure)
+    train(tiny_config(context=RAMP, validate_times=8), tmp_path / "run")
+    assert contexts == [8, 8, 16, 16, 32, 32, 32, 32]  # every 512 tokens
 
 
 def test_run_that_is_killed_while_its_context_grows_ends_with_the_same_bits(tiny_config: Make, tmp_path: Path) -> None:
@@ -94,13 +115,20 @@ def test_crash_in_any_stage_changes_nothing(tiny_config: Make, tmp_path: Path, s
     assert ending(tmp_path / "parts")[0] == ending(tmp_path / "whole")[0]
 
 
-@pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
-def test_compiled_run_resumes_across_stages_with_the_same_bits(tiny_config: Make, tmp_path: Path) -> None:
-    config = tiny_config(context=RAMP, compile="always")
-    train(config, tmp_path / "whole")
-    crash_after(config, tmp_path / "parts", 11)
-    assert train(config, tmp_path / "parts")["compiled"]
-    assert ending(tmp_path / "parts")[0] == ending(tmp_path / "whole")[0]
+def test_every_context_of_a_run_has_a_compiled_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default torch gives up after eight shapes and goes on uncompiled."""
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    monkeypatch.setattr(llama, "compiled_block", cache(llama.compiled_block.__wrapped__))
+    model = llama.Llama(Shape(2, 16, 2, 1, 32, 300, context=256), compiled=True).initialise(0)
+    for context in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        model.hidden(torch.zeros(1, context, dtype=torch.int64))
+    assert len(graphs) == 9
 
 
 def test_ramp_of_one_stage_is_no_ramp(tiny_config: Make, tmp_path: Path) -> None:
@@ -111,7 +139,7 @@ def test_ramp_of_one_stage_is_no_ramp(tiny_config: Make, tmp_path: Path) -> None
 
 def test_ranks_share_every_batch_of_every_stage(tiny_config: Make, tmp_path: Path) -> None:
     config = tiny_config(context=RAMP)
-    trainer = Trainer.build(config, Run(tmp_path / "run"))
+    trainer = begun(config, tmp_path / "run")
     for consumed in config.batch.steps(4096):
         batches = []
         for count in (1, 3):

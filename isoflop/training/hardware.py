@@ -52,7 +52,7 @@ def has_compiler() -> bool:
 
 
 def compile_for(wish: str, device: torch.device, flops: float) -> tuple[bool, str]:
-    """Whether to compile, and the reason as a sentence."""
+    """Whether to compile for ``flops`` of training a shape, and the reason as a sentence."""
     if wish == "never":
         return False, "eager, as asked"
     if device.type == "cpu" and not has_compiler():

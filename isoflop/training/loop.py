@@ -65,7 +65,8 @@ class Trainer:
                 f"the model has a vocabulary of {config.shape.vocab} and the tokens in {config.data} one of "
                 f"{dataset.tokenizer.vocab_size}; prepare the corpus with --vocab-size {config.shape.vocab}"
             )
-        compiled, _ = compile_for(config.compile, device, config.flops)
+        stages = config.contexts.stages(0, config.schedule.tokens)
+        compiled, _ = compile_for(config.compile, device, config.flops / len(stages))
         compute = precision_for(config.precision, device)
         model = Llama(config.shape, compute=compute, compiled=compiled, recompute=config.recompute)
         model.initialise(derive_key(config.seed, "init")).to(device)
