@@ -15,6 +15,7 @@ from isoflop.planning.machine import Machine, Timing
 from isoflop.planning.throughput import step_time
 from isoflop.training import calibrate
 from isoflop.training.calibrate import PROBES, Probe, Stepper, fit, product_rate, time_steps
+from isoflop.training.loss import CHUNK_ELEMENTS
 
 CPU = DEVICES["CPU"]
 TINY = tuple(
@@ -42,8 +43,8 @@ def made_up(efficiency: Efficiency) -> list[Timing]:
 @pytest.mark.parametrize(
     "known",
     [
-        Efficiency(products=0.7, attention=0.1, elementwise=1.5, bandwidth=0.9, launch=2e-6),
-        Efficiency(products=1.0, attention=0.3, elementwise=0.4, bandwidth=3.0, launch=0.0),
+        Efficiency(products=0.7, attention=0.1, elementwise=1.5, bandwidth=0.9, launch=2e-6, chunk=CHUNK_ELEMENTS),
+        Efficiency(products=1.0, attention=0.3, elementwise=0.4, bandwidth=0.5, launch=0.0, chunk=CHUNK_ELEMENTS),
     ],
 )
 def test_the_fit_finds_the_shares_that_made_the_timings(known: Efficiency) -> None:

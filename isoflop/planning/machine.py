@@ -179,14 +179,17 @@ def remembered() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / "machine.json"
 
 
-def processor_name() -> str:
-    """The CPU's name as the system gives it."""
+def processor_name(path: Path = Path("/proc/cpuinfo")) -> str:
+    """The CPU's name as the system gives it, with family and model, because clouds call different ones the same."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        first = path.read_text(encoding="utf-8").split("\n\n")[0]
     except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+        first = ""
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    if "model name" not in facts:
+        return platform.processor() or platform.machine()
+    kind = [f"{key.removeprefix('cpu ')} {facts[key]}" for key in ("cpu family", "model") if key in facts]
+    return ", ".join([facts["model name"], *kind])
 
 
 def torch_version() -> str:
