@@ -118,7 +118,8 @@ def time_steps(
 
     Graphs are forgotten before, so that every configuration compiles and none is counted against torch's limit of them.
     """
-    torch.compiler.reset()
+    if compiled:
+        torch.compiler.reset()
     step = Stepper(shape, rows, micro, device, compiled=compiled)
     first, _ = step(), step()
     times = [step()]
@@ -190,15 +191,16 @@ def fit(timings: Sequence[Timing], device: Device, dtype: Dtype) -> Efficiency:
     return Efficiency(**shares, launch=float(inverses[-1]) * SLOWEST_LAUNCH, chunk=CHUNK_ELEMENTS)
 
 
-def measured_device(device: torch.device) -> Device:
-    """The device as the catalogue would have it, with what was measured here."""
+def measured_device(device: torch.device, seconds: float) -> Device:
+    """The device as the catalogue would have it, each number measured here in about ``seconds``."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         name, memory = properties.name, properties.total_memory
     else:
         name, memory = processor_name(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    rates = Rates(fp32=product_rate(torch.float32, device), bf16=product_rate(torch.bfloat16, device))
-    return Device(name, "measured here", True, memory, memory_bandwidth(device), rates, per_node=1)
+    fp32, bf16 = (product_rate(dtype, device, seconds=seconds) for dtype in (torch.float32, torch.bfloat16))
+    bandwidth = memory_bandwidth(device, seconds=seconds)
+    return Device(name, "measured here", True, memory, bandwidth, Rates(fp32=fp32, bf16=bf16), per_node=1)
 
 
 def memory_in_use(device: torch.device) -> int:
@@ -216,14 +218,14 @@ def calibrate(probes: Sequence[Probe] = PROBES, seconds: float = SECONDS, report
     compiles, _ = compile_for("always", device, 0.0)
     dtype: Dtype = "bf16" if precision_for("auto", device) == torch.bfloat16 else "fp32"
     timings: list[Timing] = []
-    base_memory, total = 0, len(probes) * (1 + compiles)
-    for compiled in (False, True)[: 1 + compiles]:
+    base_memory, ways = 0, (False, True) if compiles else (False,)
+    for compiled in ways:
         for probe in probes:
             timings.append(time_steps(probe.shape, probe.rows, probe.micro, device, compiled=compiled, seconds=seconds))
             base_memory = base_memory or memory_in_use(device)
-            report("timing steps", len(timings), total)
-    kind = measured_device(device)
-    eager, compiled_ = ([timing for timing in timings if timing.compiled == compiled] for compiled in (False, True))
+            report("timing steps", len(timings), len(probes) * len(ways))
+    kind = measured_device(device, seconds)
+    eager, compiled_ = ([timing for timing in timings if timing.compiled == way] for way in (False, True))
     return Machine(
         device=kind,
         dtype=dtype,
