@@ -41,12 +41,7 @@ def held_out(found: Machine, seconds: float) -> None:
         shape = probe.shape
         for compiled in ways:
             timing = time_steps(shape, probe.rows, probe.micro, device_for("auto"), compiled=compiled, seconds=seconds)
-            step = found.step_time(
-                shape,
-                batch_tokens=timing.batch_tokens,
-                micro_tokens=probe.rows * probe.context,
-                compiled=compiled,
-            )
+            step = found.predict(timing)
             error = step.seconds / timing.seconds - 1
             errors[compiled].append(abs(error))
             print(

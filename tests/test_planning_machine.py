@@ -77,6 +77,18 @@ def test_a_machine_that_changed_is_named_and_not_used(field: str, value: object,
     assert "isoflop plan --calibrate" in str(error.value)
 
 
+def test_processors_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
+    text = (
+        "processor\t: 0\ncpu family\t: 25\nmodel\t\t: {}\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\nmodel name\t: x\n"
+    )
+    names = []
+    for model in (1, 17):
+        (tmp_path / "cpuinfo").write_text(text.format(model))
+        names.append(processor_name(tmp_path / "cpuinfo"))
+    assert names == ["AMD EPYC, family 25, model 1", "AMD EPYC, family 25, model 17"]
+    assert processor_name(tmp_path / "none")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"device": 3}'])
 def test_a_file_that_is_no_measurement_is_refused_in_a_sentence(cache: Path, text: str) -> None:
     (cache / "machine.json").write_text(text)

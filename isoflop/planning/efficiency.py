@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Shares of a device's peaks that training reaches, and what a kernel's launch costs.
+    """Shares of a device's peaks that training reaches, what a kernel's launch costs, and how the loss is cut.
 
-    ``elementwise`` and ``bandwidth`` may exceed one where caches hold what is counted as memory traffic, as on a CPU.
+    ``elementwise`` may exceed one where caches hold what is counted as memory traffic, as on a CPU.
 
     Attributes:
         products: matrix products of long operands, of the peak rate.
@@ -27,6 +27,9 @@ class Efficiency:
         network: of the network between nodes, the same.
         hidden: of the time that compute takes, behind which gradients, sharded weights and pipeline messages hide.
         launch: seconds that a kernel costs beside its work.
+        chunk: logits that the loss holds at once on a device; every chunk reads the head and adds up its gradient anew.
+            By default a micro-batch's at 128 thousand tokens of vocabulary, as published runs do; ``training/loss.py``
+            holds 2^20.
     """
 
     products: float = 0.66
@@ -37,6 +40,7 @@ class Efficiency:
     network: float = 0.75
     hidden: float = 0.75
     launch: float = 3e-6
+    chunk: int = 1 << 32
 
     def __str__(self) -> str:
         shares = ("products", "attention", "elementwise", "bandwidth")

@@ -86,10 +86,12 @@ class Machine:
             f"measured {self.measured[:10]}",
             f"best products {peaks}; memory {(self.device.bandwidth or 0) / 1e9:,.3g} GB/s; trains in {self.dtype}",
             f"a process ready to train holds {self.base_memory / 1e6:,.0f} MB",
-            f"eager     {self.eager}",
+            f"eager     {self.eager}{self._met(compiled=False)}",
         ]
         if self.compiled is not None:
-            lines.append(f"compiled  {self.compiled}; {self.compile_seconds:.0f} s to compile a shape")
+            lines.append(
+                f"compiled  {self.compiled}{self._met(compiled=True)}; {self.compile_seconds:.0f} s to compile a shape"
+            )
         return "\n".join(lines)
 
     def efficiency(self, compiled: bool | None = None) -> Efficiency:
@@ -111,15 +113,29 @@ class Machine:
         Raises ValueError where the batch does not cut into whole micro-batches.
         """
         rows = max(1, min(micro_tokens, batch_tokens) // shape.context)
-        efficiency = self.efficiency(compiled)
         return step_time(
             shape,
             Layout(rows=rows),
             self.device,
             batch_tokens=batch_tokens,
-            efficiency=efficiency,
+            efficiency=self.efficiency(compiled),
             dtype=self.dtype,
         )
+
+    def predict(self, timing: Timing) -> StepTime:
+        """The roofline's answer to steps that were timed."""
+        return self.step_time(
+            timing.shape,
+            batch_tokens=timing.batch_tokens,
+            micro_tokens=timing.rows * timing.shape.context,
+            compiled=timing.compiled,
+        )
+
+    def _met(self, *, compiled: bool) -> str:
+        """How well the shares meet the steps that they were fitted to: badly where other work kept the machine busy."""
+        timings = [timing for timing in self.timings if timing.compiled == compiled]
+        errors = [abs(self.predict(timing).seconds / timing.seconds - 1) for timing in timings]
+        return f"; timed steps are met within {max(errors):.0%}" if errors else ""
 
     def flops_per_second(
         self, shape: Shape, *, batch_tokens: int, micro_tokens: int = 1024, compiled: bool | None = None
@@ -179,14 +195,17 @@ def remembered() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / "machine.json"
 
 
-def processor_name() -> str:
-    """The CPU's name as the system gives it."""
+def processor_name(path: Path = Path("/proc/cpuinfo")) -> str:
+    """The CPU's name as the system gives it, with family and model, because clouds call different ones the same."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        first = path.read_text(encoding="utf-8").split("\n\n")[0]
     except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+        first = ""
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    if "model name" not in facts:
+        return platform.processor() or platform.machine()
+    kind = [f"{key.removeprefix('cpu ')} {facts[key]}" for key in ("cpu family", "model") if key in facts]
+    return ", ".join([facts["model name"], *kind])
 
 
 def torch_version() -> str:

@@ -30,8 +30,8 @@ class Work:
     """One step of the busiest device.
 
     FLOPs of the blocks' ``products``, ``attention`` and ``head``; bytes of ``activations`` and ``logits``, of
-    ``weights`` (casting them and adding up their gradients, every micro-batch) and of the ``optimizer``; ``launches``
-    of kernels.
+    ``weights`` (casting them and adding up their gradients: in every micro-batch, the head's in every chunk of the
+    loss) and of the ``optimizer``; ``launches`` of kernels.
     """
 
     products: float
@@ -44,8 +44,8 @@ class Work:
     launches: float
 
 
-def work(shape: Shape, layout: Layout, micro: int, dtype: Dtype = "bf16") -> Work:
-    """Count one step of ``micro`` micro-batches.
+def work(shape: Shape, layout: Layout, micro: int, dtype: Dtype = "bf16", chunk: int = 1 << 32) -> Work:
+    """Count one step of ``micro`` micro-batches, with a loss that holds ``chunk`` logits at once.
 
     The busiest device is on the pipeline's fullest stage; where the last stage holds a layer less, the head takes its
     place, and only what it costs beyond that layer is added.
@@ -55,14 +55,17 @@ def work(shape: Shape, layout: Layout, micro: int, dtype: Dtype = "bf16") -> Wor
     block, head = 6.0 * shape.layer_matrices, 6.0 * shape.vocab * shape.width
     if shape.layers % layout.pipeline:
         head = max(0.0, head - block)
+    loss = tokens * head / (6.0 * shape.width)  # logits
+    chunks = max(1.0, loss / micro / chunk)
+    matrices = layers * shape.layer_matrices + chunks * head / 6.0
     shared = layout.tensor * (layout.replicas if layout.sharding != "none" else 1)
     return Work(
         products=tokens * layers * block,
         attention=tokens * layers * 6.0 * shape.width * (shape.context + 1),
         head=tokens * head,
         activations=tokens * layers * activation_elements(shape) * size,
-        logits=tokens * head / (6.0 * shape.width) * LOGIT_BYTES,
-        weights=micro * layers * shape.layer_matrices / layout.tensor * weight_bytes(size),
+        logits=loss * LOGIT_BYTES,
+        weights=micro * matrices / layout.tensor * weight_bytes(size),
         optimizer=shape.total / layout.pipeline / shared * OPTIMIZER_BYTES,
         launches=micro * (layers * BLOCK_LAUNCHES + LOSS_LAUNCHES) + UPDATE_LAUNCHES,
     )
@@ -81,6 +84,6 @@ def activation_elements(shape: Shape) -> int:
 
 
 def weight_bytes(size: int) -> int:
-    """Bytes that a micro-batch moves for a parameter: its cast, three products, the gradient added up in fp32."""
+    """Bytes moved for a parameter each time it is used: its cast, three products, its gradient added up in fp32."""
     cast = 4 + size if size < 4 else 0
     return cast + 3 * size + (size + 8)

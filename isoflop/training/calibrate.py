@@ -38,7 +38,7 @@ from isoflop.progress import Report, console, silent
 from isoflop.training.config import OptimizerConfig
 from isoflop.training.hardware import compile_for, device_for, precision_for
 from isoflop.training.interrupt import INTERRUPTED, follow_parent
-from isoflop.training.loss import cross_entropy
+from isoflop.training.loss import CHUNK_ELEMENTS, cross_entropy
 from isoflop.training.optimizer import build_optimizer
 
 SIZES = (1024, 2048, 4096)
@@ -47,8 +47,8 @@ SECONDS = 1.5
 """Timed steps of one configuration, beside warming up."""
 LEAST, MOST = 3, 50
 """Steps of one configuration."""
-SHARES = {"products": (0.05, 1.0), "attention": (0.005, 1.0), "elementwise": (0.02, 50.0), "bandwidth": (0.05, 10.0)}
-"""What a share may be: of a measured peak at most all, of memory bandwidth more, because caches serve small models."""
+SHARES = {"products": (0.05, 1.0), "attention": (0.005, 1.0), "elementwise": (0.02, 50.0), "bandwidth": (0.05, 1.0)}
+"""What a share may be: at most all of what was measured, but for activations, which caches serve."""
 SLOWEST_LAUNCH = 1e-3
 """Seconds a kernel's launch may cost."""
 
@@ -114,7 +114,12 @@ def now(device: torch.device) -> float:
 def time_steps(
     shape: Shape, rows: int, micro: int, device: torch.device, *, compiled: bool, seconds: float = SECONDS
 ) -> Timing:
-    """Time steps of a configuration: one that compiles, one that warms up, then as many as the time allows."""
+    """Time steps of a configuration: one that compiles, one that warms up, then as many as the time allows.
+
+    Graphs are forgotten before, so that every configuration compiles and none is counted against torch's limit of them.
+    """
+    if compiled:
+        torch.compiler.reset()
     step = Stepper(shape, rows, micro, device, compiled=compiled)
     first, _ = step(), step()
     times = [step()]
@@ -135,7 +140,7 @@ def product_rate(dtype: torch.dtype, device: torch.device, sizes: Sequence[int] 
     return best
 
 
-def memory_bandwidth(device: torch.device, elements: int = 1 << 26, seconds: float = 1.0) -> float:
+def memory_bandwidth(device: torch.device, elements: int = 1 << 25, seconds: float = 1.0) -> float:
     """Bytes a second of adding long fp32 arrays: two read, one written."""
     a, b, c = (torch.ones(elements, device=device) for _ in range(3))
     return 12.0 * elements / shortest(lambda: torch.add(a, b, out=c), device, seconds)
@@ -176,25 +181,26 @@ def fit(timings: Sequence[Timing], device: Device, dtype: Dtype) -> Efficiency:
     peaks |= dict.fromkeys(("elementwise", "bandwidth"), device.bandwidth or 0.0)
     rows = []
     for timing in timings:
-        done = quantities(work(timing.shape, Layout(rows=timing.rows), timing.micro, dtype))
+        done = quantities(work(timing.shape, Layout(rows=timing.rows), timing.micro, dtype, CHUNK_ELEMENTS))
         ideal = [done[name] / peaks[name] for name in SHARES]
         rows.append(np.array([*ideal, done["launch"] * SLOWEST_LAUNCH]) / timing.seconds)
     low = [*(1 / most for _, most in SHARES.values()), 0.0]
     high = [*(1 / least for least, _ in SHARES.values()), 1.0]
     inverses = lsq_linear(np.array(rows), np.ones(len(rows)), (low, high), method="bvls", tol=1e-14).x
     shares = {name: float(1 / inverse) for name, inverse in zip(SHARES, inverses, strict=False)}
-    return Efficiency(**shares, launch=float(inverses[-1]) * SLOWEST_LAUNCH)
+    return Efficiency(**shares, launch=float(inverses[-1]) * SLOWEST_LAUNCH, chunk=CHUNK_ELEMENTS)
 
 
-def measured_device(device: torch.device) -> Device:
-    """The device as the catalogue would have it, with what was measured here."""
+def measured_device(device: torch.device, seconds: float) -> Device:
+    """The device as the catalogue would have it, each number measured here in about ``seconds``."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         name, memory = properties.name, properties.total_memory
     else:
         name, memory = processor_name(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    rates = Rates(fp32=product_rate(torch.float32, device), bf16=product_rate(torch.bfloat16, device))
-    return Device(name, "measured here", True, memory, memory_bandwidth(device), rates, per_node=1)
+    fp32, bf16 = (product_rate(dtype, device, seconds=seconds) for dtype in (torch.float32, torch.bfloat16))
+    bandwidth = memory_bandwidth(device, seconds=seconds)
+    return Device(name, "measured here", True, memory, bandwidth, Rates(fp32=fp32, bf16=bf16), per_node=1)
 
 
 def memory_in_use(device: torch.device) -> int:
@@ -212,14 +218,14 @@ def calibrate(probes: Sequence[Probe] = PROBES, seconds: float = SECONDS, report
     compiles, _ = compile_for("always", device, 0.0)
     dtype: Dtype = "bf16" if precision_for("auto", device) == torch.bfloat16 else "fp32"
     timings: list[Timing] = []
-    base_memory, total = 0, len(probes) * (1 + compiles)
-    for compiled in (False, True)[: 1 + compiles]:
+    base_memory, ways = 0, (False, True) if compiles else (False,)
+    for compiled in ways:
         for probe in probes:
             timings.append(time_steps(probe.shape, probe.rows, probe.micro, device, compiled=compiled, seconds=seconds))
             base_memory = base_memory or memory_in_use(device)
-            report("timing steps", len(timings), total)
-    kind = measured_device(device)
-    eager, compiled_ = ([timing for timing in timings if timing.compiled == compiled] for compiled in (False, True))
+            report("timing steps", len(timings), len(probes) * len(ways))
+    kind = measured_device(device, seconds)
+    eager, compiled_ = ([timing for timing in timings if timing.compiled == way] for way in (False, True))
     return Machine(
         device=kind,
         dtype=dtype,
