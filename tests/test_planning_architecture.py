@@ -71,7 +71,7 @@ def test_flops_split_adds_up_to_the_exact_count() -> None:
     assert values["flops_per_token"]["6N"] == 6 * s.matmul
 
 
-@pytest.mark.parametrize(("size", "words"), [(1e4, "the nearest has 27.3k"), (1e16, "the nearest has .*ask for that")])
+@pytest.mark.parametrize(("size", "words"), [(1e4, "the nearest has 27.3k"), (1e16, "the nearest has .*nearer to it")])
 def test_a_size_that_cannot_be_built_is_refused_with_the_nearest(size: float, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         architecture(size, 512, context=128)

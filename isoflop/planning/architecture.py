@@ -110,7 +110,7 @@ def architecture(
         raise ValueError(
             f"no Llama of about {human(params)} parameters can be built with a vocabulary of {vocab:,}: the nearest "
             f"has {human(closest.shape.count(counts))} ({closest.shape.layers} layers, width {closest.shape.width}); "
-            f"ask for that size, or for another vocabulary"
+            f"give a size, or a budget, nearer to it"
         )
     taken = standing[0]
     beaten = [
