@@ -18,7 +18,7 @@ COMMANDS = {
     "fit": "the laws that runs obey, from a CSV file, run directories or a sweep",
     "laws": "the published laws, what they mean and where they are from",
     "reproduce": "published numbers recomputed from published data",
-    "plan": "which model to train with a budget, from a sweep's laws",
+    "plan": "what to train with a budget, what it costs, whether it fits",
     "report": "the HTML report of an experiment",
 }
 
