@@ -138,8 +138,8 @@ def training_memory(
     if objection := layout.objection(shape):
         raise ValueError(f"{shape.name} cannot be laid out as {layout}: {objection}")
     base = BASE[engine.device] if base is None else base
-    stages = _stages(shape, layout, in_flight)
-    peaks = [Step(shape, layout, numerics, engine, stage, accumulate, base).peak() for stage in stages]
+    every = stages(shape, layout, in_flight)
+    peaks = [Step(shape, layout, numerics, engine, stage, accumulate, base).peak() for stage in every]
     return max(peaks, key=lambda memory: memory.total)
 
 
@@ -153,7 +153,7 @@ class Stage:
     in_flight: int
 
 
-def _stages(shape: Shape, layout: Layout, in_flight: int | None) -> Iterator[Stage]:
+def stages(shape: Shape, layout: Layout, in_flight: int | None) -> Iterator[Stage]:
     """The stages that may be the fullest: the first, the last, and of those between the second.
 
     Where layers do not divide, the first and the last have one fewer (``Layout.objection``).
