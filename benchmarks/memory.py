@@ -1,11 +1,15 @@
 """Peak memory of training on this machine's CPU: predicted by ``planning.memory`` beside what the system counted.
 
-Each configuration is trained for a few steps by the loop's own ``Trainer.step`` in a process of its own, on random
-tokens. Measured is the process's high-water mark: once less its resident memory just before the model is built, when
-torch's libraries (and the compiler, where blocks are compiled) are loaded because a tiny model was trained first, and
-once as it is, for which those bytes are the predicted base. The kernel resets the mark before the model is built.
+Each case is trained for a few steps by the loop's own ``Trainer.step`` in a process of its own, on random tokens.
+Measured is the process's high-water mark: once less its resident memory just before the model is built, when torch's
+libraries (and the compiler, where blocks are compiled) are loaded because a tiny model was trained first, and once as
+it is. The kernel resets the mark before the model is built.
 
-    python benchmarks/memory.py [--only 0 3] [--threads 2] [--steps 3]
+What malloc holds back of freed tensors is not the model's. By default glibc keeps freed pieces of up to 32 MiB for
+itself, in a heap that fragments; ``--malloc mapped`` (the default here, and what is predicted) has it give each large
+piece back, as a GPU's allocator would reuse it, and costs time in page faults; ``--malloc system`` shows the slack.
+
+    python benchmarks/memory.py [--only 0 3] [--malloc system] [--threads 2] [--steps 2]
 """
 
 from __future__ import annotations
@@ -15,13 +19,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from isoflop.planning.ladder import shape_for
 from isoflop.planning.layout import Layout, Recompute
-from isoflop.planning.memory import BF16, FULL, Engine, TrainingMemory, training_memory
+from isoflop.planning.memory import BASE, BF16, FULL, Engine, TrainingMemory, training_memory
 from isoflop.planning.shape import Shape
 
 
@@ -40,6 +44,7 @@ class Case:
 
     @property
     def shape(self) -> Shape:
+        """The ladder's member of this size."""
         return shape_for(self.size, self.vocab, context=self.context)
 
     def predicted(self) -> TrainingMemory:
@@ -77,6 +82,14 @@ CASES = (
 )
 
 
+SMALL = {
+    "kept": Case(4e6, 1024, 256, 2048, bf16=False, compiled=False, micro_batches=1),
+    "recomputed": Case(10e6, 4096, 512, 2048, bf16=False, compiled=False, recompute="blocks", micro_batches=1),
+}
+"""Two that take seconds, for the tests."""
+NAMED = {str(number): case for number, case in enumerate(CASES)} | SMALL
+
+
 def status(key: str) -> int:
     """A line of the kernel's record of this process, in bytes (VmRSS resident now, VmHWM at most so far)."""
     lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
@@ -88,7 +101,7 @@ def train(case: Case, steps: int, threads: int) -> dict[str, int]:
     import torch
 
     torch.set_num_threads(threads)
-    run_steps(replace(case, size=1.0), Shape(2, 64, 2, 2, 128, 256, context=case.context), 2)
+    run_steps(case, Shape(2, 64, 2, 2, 128, 256, context=case.context), 1)
     before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     run_steps(case, case.shape, steps)
@@ -126,37 +139,55 @@ def run_steps(case: Case, shape: Shape, steps: int) -> None:
         trainer.step()
 
 
-def measure(index: int, steps: int, threads: int) -> dict[str, int]:
+def measure(name: str, steps: int, threads: int, malloc: str) -> dict[str, int]:
     """Train one case in a process of its own."""
-    command = [sys.executable, __file__, "--child", str(index), "--steps", str(steps), "--threads", str(threads)]
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=dict(os.environ), check=False)
+    environment = os.environ | ({"MALLOC_MMAP_THRESHOLD_": str(1 << 17)} if malloc == "mapped" else {})
+    command = [sys.executable, __file__, "--child", name, "--steps", str(steps), "--threads", str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise RuntimeError(f"case {index} failed: {done.stderr[-2000:]}")
+        raise RuntimeError(f"case {name} failed: {done.stderr[-2000:]}")
     values: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     return values
 
 
+def compare(name: str, steps: int, threads: int, malloc: str) -> dict[str, Any]:
+    """One case's bytes: the model's own, predicted and measured, those before it, and the whole process's."""
+    predicted, found = NAMED[name].predicted(), measure(name, steps, threads, malloc)
+    return {
+        "case": str(NAMED[name]),
+        "predicted": predicted.total,
+        "measured": found["peak"] - found["before"],
+        "before": found["before"],
+        "whole": found["peak"],
+        "moment": predicted.moment,
+    }
+
+
 def main() -> None:
-    """Print a line a case, and the parts of its prediction."""
+    """Print a line a case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=int, nargs="+", default=range(len(CASES)))
+    parser.add_argument("--only", nargs="+", choices=NAMED, default=[str(number) for number in range(len(CASES))])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--malloc", choices=["mapped", "system"], default="mapped")
+    parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.child is not None:
-        print(json.dumps(train(CASES[a.child], a.steps, a.threads)))
+        print(json.dumps(train(NAMED[a.child], a.steps, a.threads)))
         return
-    for index in a.only:
-        case = CASES[index]
-        predicted, measured = case.predicted(), measure(index, a.steps, a.threads)
-        own, before = measured["peak"] - measured["before"], measured["before"]
-        whole = (predicted.total + before) / measured["peak"] - 1
+    for name in a.only:
+        line = compare(name, a.steps, a.threads, a.malloc)
+        if a.json:
+            print(json.dumps(line), flush=True)
+            continue
+        own = line["predicted"] / line["measured"] - 1
+        whole = (line["predicted"] + BASE["cpu"]) / line["whole"] - 1
         print(
-            f"{index:>2} {case} predicted {predicted.total / 1e9:6.3f} GB, measured {own / 1e9:6.3f} "
-            f"({predicted.total / own - 1:+.1%}), base {before / 1e9:.3f}, whole {measured['peak'] / 1e9:6.3f} "
-            f"({whole:+.1%}); fullest in {predicted.moment}",
+            f"{name:>2} {line['case']} predicted {line['predicted'] / 1e9:6.3f} GB, "
+            f"measured {line['measured'] / 1e9:6.3f} "
+            f"({own:+6.1%}); before {line['before'] / 1e9:.3f}; whole {line['whole'] / 1e9:6.3f} ({whole:+6.1%}); "
+            f"fullest in {line['moment']}",
             flush=True,
         )
 
