@@ -32,6 +32,25 @@ def tiny_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def peak_bytes() -> Callable[[Callable[[], object]], int]:
+    """A function that runs a step and returns the most bytes that torch's CPU allocator held of it at once."""
+    from torch.profiler import ProfilerActivity, profile
+
+    def measure(step: Callable[[], object]) -> int:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+            step()
+        events = recorded.profiler.kineto_results.events()  # type: ignore[union-attr]
+        changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+        held = most = 0
+        for _, change in changes:
+            held += change
+            most = max(most, held)
+        return most
+
+    return measure
+
+
+@pytest.fixture
 def tiny_config(tiny_tokens: Path) -> Callable[..., TrainConfig]:
     """A factory of configs for a model of 9,000 parameters; keywords replace fields."""
 

@@ -1,14 +1,13 @@
-"""Peak memory of one device, in training and in inference, by part; plain arithmetic, some 20 µs a question.
+"""Peak memory of one device, in training and in inference, by part: plain arithmetic, tens of microseconds a question.
 
 A training step's memory rises through the forward pass and falls through the backward pass while gradients grow, so its
 peak is the fullest of a handful of moments, in each of which everything alive can be counted: the loss, its backward
 pass, the backward pass of the last and of the first block, the embedding's, and the update. :func:`training_memory`
-counts them all and returns the fullest. What a block keeps is read off ``model/llama.py`` and autograd's rules, and
-held against autograd's own saved tensors by the tests; what is measured instead says so.
+counts them all and returns the fullest. ``benchmarks/memory.py`` holds it against real runs.
 
 Of layouts over several devices only replicas that hold everything are what this project's trainer does; the others
-follow the papers named where they are counted, and were not measured. Left out: allocators' slack (a CUDA allocator
-that fragments can add 10%), kernels' workspaces, host memory, and activations offloaded there.
+follow the papers named where they are counted, and were not measured. Left out: what an allocator holds back of freed
+memory, kernels' workspaces, the host's memory, and activations offloaded there.
 """
 
 from __future__ import annotations
@@ -18,57 +17,30 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from isoflop.planning.block_memory import BF16, FP32, FULL, GPU, MIXED, PURE_BF16, ZERO, Engine, Numerics, block_memory
 from isoflop.planning.layout import Layout
 from isoflop.planning.shape import Shape
 
+__all__ = [
+    "BF16",
+    "FULL",
+    "GPU",
+    "MIXED",
+    "PURE_BF16",
+    "ZERO",
+    "Engine",
+    "InferenceMemory",
+    "Numerics",
+    "TrainingMemory",
+    "inference_memory",
+    "training_memory",
+]
+
 GIB = 2**30
-FP32 = 4
-SHORT, ROWS = 512, 128
-"""``model.attention``'s: the longest context whose scores a CPU writes out, and the query rows done at once."""
 CHUNK = 1 << 20
 """``training.loss``'s CHUNK_ELEMENTS: logits held at once."""
 BASE = {"cpu": 0.35e9, "cuda": 1.0e9}
 """A process that is ready to train: torch's libraries, or a CUDA context with its libraries (an assumption)."""
-
-
-@dataclass(frozen=True)
-class Numerics:
-    """Bytes per parameter, and per activation (``compute``).
-
-    ``copy`` is the compute-type copy of a weight that autograd keeps where weights are kept in another type, and
-    ``optimizer`` includes a master copy where there is one.
-    """
-
-    weights: int
-    copy: int
-    gradients: int
-    optimizer: int
-    compute: int
-
-
-BF16 = Numerics(weights=4, copy=2, gradients=4, optimizer=8, compute=2)
-"""This project's trainer: fp32 weights cast where they are used, fp32 gradients and two fp32 moments."""
-FULL = Numerics(weights=4, copy=0, gradients=4, optimizer=8, compute=4)
-"""This project's trainer in fp32."""
-MIXED = Numerics(weights=2, copy=0, gradients=4, optimizer=12, compute=2)
-"""Llama 3's (arXiv 2407.21783, section 3.3.2): bf16 weights, fp32 gradients, fp32 master weights and moments."""
-ZERO = Numerics(weights=2, copy=0, gradients=2, optimizer=12, compute=2)
-"""ZeRO's (Rajbhandari et al. 2020, section 3.1): 16-bit weights and gradients, fp32 master weights and moments."""
-PURE_BF16 = Numerics(weights=2, copy=0, gradients=2, optimizer=4, compute=2)
-"""Everything in bf16, moments too: small, and it loses updates below bf16's resolution."""
-
-
-@dataclass(frozen=True)
-class Engine:
-    """How the network is run: by compiled blocks or eagerly, where, and with the loss in chunks or on all logits."""
-
-    compiled: bool = True
-    device: Literal["cpu", "cuda"] = "cuda"
-    loss: Literal["chunked", "full"] = "chunked"
-
-    def writes_scores(self, context: int) -> bool:
-        """Whether attention keeps its probabilities, as on a CPU at short contexts, or is fused."""
-        return self.device == "cpu" and context <= SHORT
 
 
 class Memory:
@@ -123,7 +95,7 @@ def training_memory(
     layout: Layout,
     *,
     numerics: Numerics = BF16,
-    engine: Engine = Engine(),
+    engine: Engine = GPU,
     in_flight: int | None = None,
     accumulate: bool = True,
     base: float | None = None,
@@ -138,8 +110,8 @@ def training_memory(
     if objection := layout.objection(shape):
         raise ValueError(f"{shape.name} cannot be laid out as {layout}: {objection}")
     base = BASE[engine.device] if base is None else base
-    stages = _stages(shape, layout, in_flight)
-    peaks = [Step(shape, layout, numerics, engine, stage, accumulate, base).peak() for stage in stages]
+    every = stages(shape, layout, in_flight)
+    peaks = [Step(shape, layout, numerics, engine, stage, accumulate, base).peak() for stage in every]
     return max(peaks, key=lambda memory: memory.total)
 
 
@@ -153,7 +125,7 @@ class Stage:
     in_flight: int
 
 
-def _stages(shape: Shape, layout: Layout, in_flight: int | None) -> Iterator[Stage]:
+def stages(shape: Shape, layout: Layout, in_flight: int | None) -> Iterator[Stage]:
     """The stages that may be the fullest: the first, the last, and of those between the second.
 
     Where layers do not divide, the first and the last have one fewer (``Layout.objection``).
@@ -168,64 +140,6 @@ def _stages(shape: Shape, layout: Layout, in_flight: int | None) -> Iterator[Sta
     yield Stage(ends, False, True, max(1, held - depth + 1))
     if depth > 2:
         yield Stage(layers, False, False, max(1, held - 1))
-
-
-@dataclass(frozen=True)
-class Block:
-    """Bytes of one block and one micro-batch on one device.
-
-    ``attention`` and ``ffn`` are what the two halves keep in the forward pass, each with its norm; the two others are the
-    most that a half's backward pass holds beside what was kept.
-    """
-
-    attention: float
-    ffn: float
-    attention_working: float
-    ffn_working: float
-
-    @property
-    def kept(self) -> float:
-        """Both halves."""
-        return self.attention + self.ffn
-
-    @property
-    def working(self) -> float:
-        """The most beside ``kept``; what the FFN kept is gone when attention's turn comes."""
-        return max(self.ffn_working, self.attention_working - self.ffn)
-
-
-def block_memory(
-    shape: Shape, rows: int, numerics: Numerics, engine: Engine, tensor: int = 1, context: int = 1
-) -> Block:
-    """What a block of ``model/llama.py`` holds for ``rows`` sequences, split over tensor and context parallelism.
-
-    With sequence parallelism every kept tensor is split (Korthikanti et al. 2022, section 4.2.2). Kept are, in the
-    compute type: the normed inputs of the projections, queries, keys and values, attention's result and, on a CPU, its
-    copy with heads joined; gate and up, and their product. Eager adds silu(gate), and both norms' input and normalised
-    input in fp32; compiled adds the block's input and attention's output instead, and computes the rest again (what
-    torch 2.13's partitioner chose).
-    """
-    c, width = numerics.compute, shape.width
-    tokens = rows * shape.context / (tensor * context)
-    norm = FP32 + c * width + (c * width if engine.compiled else 2 * FP32 * width)
-    if engine.writes_scores(shape.context):
-        blocks = -(-shape.context // ROWS)
-        keys = sum(min(ROWS, shape.context - i * ROWS) * min((i + 1) * ROWS, shape.context) for i in range(blocks))
-        mixing = 4 * c * width + c * shape.heads * keys / shape.context
-        scores = shape.heads * shape.context * min(ROWS, shape.context) * rows / tensor
-        fp32_scores = 0 if engine.compiled else 5 if c < FP32 else 4
-        working = scores * (2 * c if engine.compiled else FP32 * fp32_scores) + tokens * (2 * FP32 + 3 * c) * width
-    else:
-        joined = 1 if engine.device == "cpu" else 0
-        mixing = c * ((2 + joined) * width + 2 * shape.kv_width) + FP32 * shape.heads
-        working = tokens * c * 4 * width
-    ffn = c * shape.ffn * (3 if engine.compiled else 4)
-    return Block(
-        attention=tokens * (norm + mixing),
-        ffn=tokens * (norm + ffn),
-        attention_working=working,
-        ffn_working=tokens * c * (2 * shape.ffn + width),
-    )
 
 
 class Moment(NamedTuple):
