@@ -16,45 +16,43 @@ from pathlib import Path
 
 from isoflop.planning.machine import Machine, machine
 from isoflop.planning.published_speeds import table
+from isoflop.training.calibrate import Probe, time_steps
+from isoflop.training.hardware import device_for
+
+HELD_OUT = (
+    Probe(1e5, 512, 256, 4),
+    Probe(5e5, 2048, 128, 64),
+    Probe(1e6, 1024, 2048, 1),
+    Probe(3e6, 512, 512, 4, 2),
+    Probe(5e6, 16_384, 256, 16),
+    Probe(1.2e7, 8192, 1024, 2),
+    Probe(3e7, 32_000, 512, 2),
+    Probe(1e8, 32_000, 256, 8),
+)
+
+
+def compare(found: Machine, probe: Probe, seconds: float, *, compiled: bool) -> float:
+    """Time one configuration, print it beside its prediction, and return predicted over measured, less one."""
+    timing = time_steps(probe.shape, probe.rows, probe.micro, device_for("auto"), compiled=compiled, seconds=seconds)
+    step = found.predict(timing)
+    error = step.seconds / timing.seconds - 1
+    print(
+        f"{timing.shape.name:<16} {probe.vocab:>6} {probe.context:>7} {probe.rows:>3} × {probe.micro} "
+        f"{step.seconds * 1e3:>8.1f} ms {timing.seconds * 1e3:>8.1f} ms {error:>+8.0%}  "
+        f"{'compiled' if compiled else 'eager'}, first step {timing.first:.1f} s more; {step.bound}",
+        flush=True,
+    )
+    return error
 
 
 def held_out(found: Machine, seconds: float) -> None:
-    """Time every configuration both ways and print predicted, measured and the difference."""
-    from isoflop.training.calibrate import PROBES, Probe, time_steps
-    from isoflop.training.hardware import device_for
-
-    configurations = (
-        Probe(1e5, 512, 256, 4),
-        Probe(5e5, 2048, 128, 64),
-        Probe(1e6, 1024, 2048, 1),
-        Probe(3e6, 512, 512, 4, 2),
-        Probe(5e6, 16_384, 256, 16),
-        Probe(1.2e7, 8192, 1024, 2),
-        Probe(3e7, 32_000, 512, 2),
-        Probe(1e8, 32_000, 256, 8),
-    )
-    assert not set(configurations) & set(PROBES)
-    ways = (False, True) if found.compiled is not None else (False,)
-    errors: dict[bool, list[float]] = {compiled: [] for compiled in ways}
-    print(f"{'model':<16} {'vocab':>6} {'context':>7} {'rows':>5} {'predicted':>10} {'measured':>10} {'differs':>8}")
-    for probe in configurations:
-        shape = probe.shape
-        for compiled in ways:
-            timing = time_steps(shape, probe.rows, probe.micro, device_for("auto"), compiled=compiled, seconds=seconds)
-            step = found.predict(timing)
-            error = step.seconds / timing.seconds - 1
-            errors[compiled].append(abs(error))
-            print(
-                f"{shape.name:<16} {probe.vocab:>6} {probe.context:>7} {probe.rows:>3}×{probe.micro} "
-                f"{step.seconds * 1e3:>7.1f} ms {timing.seconds * 1e3:>7.1f} ms {error:>+8.0%}  "
-                f"{'compiled' if compiled else 'eager'}, first step {timing.first:.1f} s more, bound by {step.bound}",
-                flush=True,
-            )
-    for compiled, found_errors in errors.items():
-        print(
-            f"{'compiled' if compiled else 'eager'}: median difference {statistics.median(found_errors):.0%}, largest "
-            f"{max(found_errors):.0%}"
-        )
+    """Compare every configuration, both ways where both are possible, and sum up."""
+    print(found)
+    print(f"{'model':<16} {'vocab':>6} {'context':>7} {'rows':>7} {'predicted':>11} {'measured':>11} {'differs':>8}")
+    for compiled in (False, True) if found.compiled is not None else (False,):
+        errors = [abs(compare(found, probe, seconds, compiled=compiled)) for probe in HELD_OUT]
+        middle, largest = statistics.median(errors), max(errors)
+        print(f"{'compiled' if compiled else 'eager'}: median difference {middle:.0%}, largest {largest:.0%}")
 
 
 def main() -> None:
@@ -66,12 +64,10 @@ def main() -> None:
     a = parser.parse_args()
     if a.published:
         print(table())
-        return
-    found = machine(a.machine)
-    if found is None:
-        raise SystemExit("this machine was not measured yet: python -m isoflop.training.calibrate")
-    print(found)
-    held_out(found, a.seconds)
+    elif (found := machine(a.machine)) is None:
+        parser.error("this machine was not measured yet: python -m isoflop.training.calibrate")
+    else:
+        held_out(found, a.seconds)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from isoflop.planning.published_speeds import RUNS, Run
 from isoflop.planning.released import RELEASED
 from isoflop.planning.shape import Shape
 from isoflop.planning.throughput import StepTime, step_time
-from isoflop.planning.work import work
+from isoflop.planning.work import FUSED, Implementation, work
 
 H100 = DEVICES["H100"]
 FREE = replace(H100, link=1e30, network=1e30)
@@ -125,6 +125,16 @@ def test_messages_leave_the_node_where_their_group_does() -> None:
     assert pace(H100, GPU, (16, 1)) == min(link, 8 * network)  # all eight ports carry a ring's traffic
     assert pace(H100, GPU, (4, 8)) == network  # one rank of each node
     assert pace(H100, GPU, (4, 2)) == link
+
+
+@given(shapes, st.integers(1, 4))
+def test_what_a_program_keeps_in_its_kernels_is_not_moved(shape: Shape, rows: int) -> None:
+    fused, ours = (work(shape, Layout(rows=rows), 2, "bf16", how) for how in (FUSED, Implementation(1 << 20, 512)))
+    chunks = max(1.0, rows * shape.context * shape.vocab / (1 << 20))
+    head = shape.vocab * shape.width
+    assert ours.weights / fused.weights == pytest.approx((shape.body + chunks * head) / (shape.body + head))
+    assert (ours.activations > fused.activations) == (shape.context <= 512)
+    assert ours.products == fused.products
 
 
 def test_an_all_reduce_passes_twice_the_gradients_less_a_share() -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from isoflop.model import attention
+from isoflop.model.attention import SHORT
 from isoflop.planning.efficiency import Efficiency
 from isoflop.planning.hardware import DEVICES
 from isoflop.planning.layout import Layout
 from isoflop.planning.machine import Machine, Timing
 from isoflop.planning.throughput import step_time
+from isoflop.planning.work import ROWS, Implementation
 from isoflop.training import calibrate
 from isoflop.training.calibrate import PROBES, Probe, Stepper, fit, product_rate, time_steps
 from isoflop.training.loss import CHUNK_ELEMENTS
 
-CPU = DEVICES["CPU"]
+CPU, OURS = DEVICES["CPU"], Implementation(CHUNK_ELEMENTS, SHORT)
 TINY = tuple(
     Probe(p, vocab, context, rows, micro)
     for p, vocab, context, rows, micro in (
@@ -43,30 +46,35 @@ def made_up(efficiency: Efficiency) -> list[Timing]:
 @pytest.mark.parametrize(
     "known",
     [
-        Efficiency(products=0.7, attention=0.1, elementwise=1.5, bandwidth=0.9, launch=2e-6, chunk=CHUNK_ELEMENTS),
-        Efficiency(products=1.0, attention=0.3, elementwise=0.4, bandwidth=0.5, launch=0.0, chunk=CHUNK_ELEMENTS),
+        Efficiency(products=0.7, attention=0.1, elementwise=1.5, bandwidth=0.9, launch=2e-6, implementation=OURS),
+        Efficiency(products=1.0, attention=0.3, elementwise=0.4, bandwidth=0.5, launch=0.0, implementation=OURS),
     ],
 )
 def test_the_fit_finds_the_shares_that_made_the_timings(known: Efficiency) -> None:
-    found = fit(made_up(known), CPU, "bf16")
-    assert astuple(found) == pytest.approx(astuple(known), rel=1e-6, abs=1e-12)
+    found = fit(made_up(known), CPU, "bf16", OURS)
+    assert found.implementation == OURS
+    for name in (*calibrate.SHARES, "launch"):
+        assert getattr(found, name) == pytest.approx(getattr(known, name), rel=1e-6, abs=1e-12), name
 
 
 def test_shares_stay_within_their_bounds_whatever_the_timings() -> None:
-    absurd = [
-        replace(timing, seconds=timing.seconds * factor)
-        for timing, factor in zip(made_up(Efficiency()), (1e-3, 30, 1e-3, 30, 1e-3, 30, 1e-3), strict=True)
-    ]
-    found = fit(absurd, CPU, "bf16")
+    factors = (1e-3, 30, 1e-3, 30, 1e-3, 30, 1e-3)
+    sound = made_up(Efficiency(implementation=OURS))
+    absurd = [replace(timing, seconds=timing.seconds * by) for timing, by in zip(sound, factors, strict=True)]
+    found = fit(absurd, CPU, "bf16", OURS)
     for name, (low, high) in calibrate.SHARES.items():
         assert low <= getattr(found, name) * (1 + 1e-9)
         assert getattr(found, name) <= high * (1 + 1e-9)
     assert found.launch >= 0
 
 
+def test_the_count_cuts_rows_as_attention_does() -> None:
+    assert ROWS == attention.ROWS
+
+
 def test_too_few_timings_are_refused() -> None:
     with pytest.raises(ValueError, match="4 timings cannot fix 5 shares"):
-        fit(made_up(Efficiency())[:4], CPU, "bf16")
+        fit(made_up(Efficiency(implementation=OURS))[:4], CPU, "bf16", OURS)
 
 
 def test_a_step_is_the_loops_step_and_learns() -> None:

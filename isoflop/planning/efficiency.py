@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from isoflop.planning.work import FUSED, Implementation
+
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Shares of a device's peaks that training reaches, what a kernel's launch costs, and how the loss is cut.
+    """Shares of a device's peaks that training reaches, what a kernel's launch costs, and by which program.
 
     ``elementwise`` may exceed one where caches hold what is counted as memory traffic, as on a CPU.
 
@@ -27,9 +29,7 @@ class Efficiency:
         network: of the network between nodes, the same.
         hidden: of the time that compute takes, behind which gradients, sharded weights and pipeline messages hide.
         launch: seconds that a kernel costs beside its work.
-        chunk: logits that the loss holds at once on a device; every chunk reads the head and adds up its gradient anew.
-            By default a micro-batch's at 128 thousand tokens of vocabulary, as published runs do; ``training/loss.py``
-            holds 2^20.
+        implementation: where the training program is not the usual fused one.
     """
 
     products: float = 0.66
@@ -40,7 +40,7 @@ class Efficiency:
     network: float = 0.75
     hidden: float = 0.75
     launch: float = 3e-6
-    chunk: int = 1 << 32
+    implementation: Implementation = FUSED
 
     def __str__(self) -> str:
         shares = ("products", "attention", "elementwise", "bandwidth")

@@ -122,7 +122,7 @@ def step_time(
     if (objection := layout.objection(shape)) is not None:
         raise ValueError(f"this model cannot be laid out as {layout}: {objection}")
     micro = micro_batches(shape, layout, batch_tokens)
-    done = work(shape, layout, micro, dtype, efficiency.chunk)
+    done = work(shape, layout, micro, dtype, efficiency.implementation)
     said = messages(shape, layout, device, micro, efficiency, ELEMENT_BYTES[dtype])
     rate, bandwidth = device.rate(dtype), known(device, "bandwidth")
     products = done.products / (efficiency.products * rate)

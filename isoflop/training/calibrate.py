@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from isoflop.model.attention import SHORT
 from isoflop.model.llama import Llama
 from isoflop.planning.efficiency import Efficiency
 from isoflop.planning.hardware import Device, Dtype, Rates
@@ -32,7 +33,7 @@ from isoflop.planning.ladder import shape_for
 from isoflop.planning.layout import Layout
 from isoflop.planning.machine import Machine, Timing, processor_name, torch_version
 from isoflop.planning.shape import Shape
-from isoflop.planning.work import Work, work
+from isoflop.planning.work import Implementation, Work, work
 from isoflop.processors import processors
 from isoflop.progress import Report, console, silent
 from isoflop.training.config import OptimizerConfig
@@ -41,7 +42,7 @@ from isoflop.training.interrupt import INTERRUPTED, follow_parent
 from isoflop.training.loss import CHUNK_ELEMENTS, cross_entropy
 from isoflop.training.optimizer import build_optimizer
 
-SIZES = (1024, 2048, 4096)
+SIZES = (512, 1024, 2048, 4096)
 """Widths of the square products among which the best counts."""
 SECONDS = 1.5
 """Timed steps of one configuration, beside warming up."""
@@ -74,8 +75,8 @@ PROBES = (
     Probe(2e5, 1024, 512, 8),
     Probe(1e6, 512, 1024, 1),
     Probe(2e6, 4096, 256, 4, 4),
-    Probe(6e6, 32_000, 128, 16),
-    Probe(8e6, 1024, 2048, 2),
+    Probe(6e6, 32_000, 128, 8),
+    Probe(8e6, 1024, 2048, 1),
     Probe(2e7, 4096, 256, 4),
 )
 """Two orders of magnitude of size; short and long context, small and large vocabulary and micro-batch."""
@@ -168,7 +169,7 @@ def quantities(done: Work) -> dict[str, float]:
     }
 
 
-def fit(timings: Sequence[Timing], device: Device, dtype: Dtype) -> Efficiency:
+def fit(timings: Sequence[Timing], device: Device, dtype: Dtype, how: Implementation) -> Efficiency:
     """The shares under which the roofline comes nearest to timed steps, in relative error, within their bounds.
 
     A step's time is linear in the shares' inverses. Raises ValueError for fewer timings than shares.
@@ -181,14 +182,14 @@ def fit(timings: Sequence[Timing], device: Device, dtype: Dtype) -> Efficiency:
     peaks |= dict.fromkeys(("elementwise", "bandwidth"), device.bandwidth or 0.0)
     rows = []
     for timing in timings:
-        done = quantities(work(timing.shape, Layout(rows=timing.rows), timing.micro, dtype, CHUNK_ELEMENTS))
+        done = quantities(work(timing.shape, Layout(rows=timing.rows), timing.micro, dtype, how))
         ideal = [done[name] / peaks[name] for name in SHARES]
         rows.append(np.array([*ideal, done["launch"] * SLOWEST_LAUNCH]) / timing.seconds)
     low = [*(1 / most for _, most in SHARES.values()), 0.0]
     high = [*(1 / least for least, _ in SHARES.values()), 1.0]
     inverses = lsq_linear(np.array(rows), np.ones(len(rows)), (low, high), method="bvls", tol=1e-14).x
     shares = {name: float(1 / inverse) for name, inverse in zip(SHARES, inverses, strict=False)}
-    return Efficiency(**shares, launch=float(inverses[-1]) * SLOWEST_LAUNCH, chunk=CHUNK_ELEMENTS)
+    return Efficiency(**shares, launch=float(inverses[-1]) * SLOWEST_LAUNCH, implementation=how)
 
 
 def measured_device(device: torch.device, seconds: float) -> Device:
@@ -225,12 +226,13 @@ def calibrate(probes: Sequence[Probe] = PROBES, seconds: float = SECONDS, report
             base_memory = base_memory or memory_in_use(device)
             report("timing steps", len(timings), len(probes) * len(ways))
     kind = measured_device(device, seconds)
+    how = Implementation(CHUNK_ELEMENTS, SHORT if device.type == "cpu" else 0)
     eager, compiled_ = ([timing for timing in timings if timing.compiled == way] for way in (False, True))
     return Machine(
         device=kind,
         dtype=dtype,
-        eager=fit(eager, kind, dtype),
-        compiled=fit(compiled_, kind, dtype) if compiles else None,
+        eager=fit(eager, kind, dtype, how),
+        compiled=fit(compiled_, kind, dtype, how) if compiles else None,
         compile_seconds=max((timing.first for timing in compiled_), default=0.0),
         base_memory=base_memory,
         processor=processor_name(),
