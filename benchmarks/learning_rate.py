@@ -15,10 +15,10 @@ import torch
 
 from isoflop.planning.hyperparameters import DECAY_FRACTION, batch_ramp, peak_learning_rate, warmup_tokens
 from isoflop.planning.ladder import shape_for
+from isoflop.planning.schedule import BatchRamp, Schedule
 from isoflop.tokens.dataset import TokenDataset
 from isoflop.training.config import TrainConfig
 from isoflop.training.loop import train
-from isoflop.planning.schedule import BatchRamp, Schedule
 
 
 def main() -> None:

@@ -114,12 +114,12 @@ def run_steps(case: Case, shape: Shape, steps: int) -> None:
     import torch
 
     from isoflop.model.llama import Llama
+    from isoflop.planning.schedule import BatchRamp, Schedule
     from isoflop.training.checkpoint import Progress
     from isoflop.training.config import TrainConfig
     from isoflop.training.loop import ALONE, Trainer
     from isoflop.training.optimizer import build_optimizer
     from isoflop.training.run import Run
-    from isoflop.training.schedule import BatchRamp, Schedule
 
     class RandomTokens:
         def batch(self, first: int, count: int) -> np.ndarray:
@@ -133,8 +133,16 @@ def run_steps(case: Case, shape: Shape, steps: int) -> None:
     model = Llama(shape, compute=compute, compiled=case.compiled, recompute=case.recompute).initialise(0)
     optimizer = build_optimizer(model, config.optimizer)
     trainer = Trainer(
-        config, Run(Path()), model, optimizer, RandomTokens(), None, torch.device("cpu"), Progress(0, 0, 0.0), ALONE
-    )  # type: ignore[arg-type]
+        config,
+        Run(Path()),
+        model,
+        optimizer,
+        {shape.context: RandomTokens()},  # type: ignore[dict-item]
+        None,  # type: ignore[arg-type]
+        torch.device("cpu"),
+        Progress(0, 0, 0.0),
+        ALONE,
+    )
     for _ in range(steps):
         trainer.step()
 
