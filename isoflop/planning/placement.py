@@ -18,7 +18,7 @@ from isoflop.planning.duration import Cost, cost
 from isoflop.planning.hardware import Device
 from isoflop.planning.layout import Layout, Recompute, Sharding
 from isoflop.planning.memory import TrainingMemory
-from isoflop.planning.recipe import Recipe
+from isoflop.planning.recipe import VALIDATION_TOKENS, VALIDATIONS, Recipe
 from isoflop.planning.resources import Resources
 from isoflop.planning.shape import Shape, human
 from isoflop.planning.throughput import StepTime
@@ -75,8 +75,8 @@ class Job:
         return float(sum(tokens * self.shape.flops_per_token_at(context) for tokens, _, context in self.stretches()))
 
     def seconds(self, layout: Layout) -> float:
-        """Wall time of its steps, each at its own batch and context, and of starting where it begins the run."""
-        total = 0.0 if self.start else self.on.start_seconds
+        """Wall time of its steps, each at its own batch and context, of starting the run and of its validations."""
+        total = 0.0 if self.start else self.on.start_seconds + self.validation_seconds(layout)
         for tokens, batch, context in self.stretches():
             here = replace(self.shape, context=context)
             rows = max(1, min(layout.rows * self.context, batch) // context)
@@ -84,6 +84,11 @@ class Job:
             fed = math.ceil(batch / piece) * piece  # devices that a small batch cannot feed stand idle
             total += tokens / batch * self.on.step(here, replace(layout, rows=rows), fed).seconds
         return total
+
+    def validation_seconds(self, layout: Layout) -> float:
+        """Wall time of all validations of the run: forward passes, a third of a step's work a token."""
+        step = self.on.step(self.longest, layout, layout.data * layout.rows * self.context)
+        return VALIDATIONS * VALIDATION_TOKENS / 3 / step.tokens_per_second
 
     def layouts(self, devices: int, *, frugal: bool = False) -> Iterator[Layout]:
         """Layouts of so many devices that divide the shape and the batch; only the ones least demanding if frugal.

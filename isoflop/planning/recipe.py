@@ -35,6 +35,9 @@ LONG_SHARE = 0.05
 """Share of the tokens on which a long context is grown: Llama 3's 800B of 15.6T (arXiv 2407.21783, section 3.4.2)."""
 FIRST_BATCH_AT = 0.01
 """Share of a large run at whose best batch it starts: a smaller one would leave a cluster idle."""
+VALIDATIONS = 4
+"""Validations over a run, the last at its end, on so many ``VALIDATION_TOKENS``."""
+VALIDATION_TOKENS = 131_072
 SMALL_RUN = 1e9
 """Tokens below which a run starts at the smallest batch, as the runs of a sweep do."""
 
@@ -94,7 +97,14 @@ class Recipe:
 
     def config(self, shape: Shape, data: str, **more: Any) -> dict[str, Any]:
         """The run as the config.toml of ``isoflop train`` holds it; ``more`` are further keys of it."""
-        values = {"shape": asdict(shape), "data": data, "schedule": asdict(self.schedule), "batch": asdict(self.batch)}
+        values: dict[str, Any] = {
+            "shape": asdict(shape),
+            "data": data,
+            "schedule": asdict(self.schedule),
+            "batch": asdict(self.batch),
+            "validate_times": VALIDATIONS,
+            "validation_tokens": VALIDATION_TOKENS,
+        }
         if self.contexts.thresholds:
             values["context"] = asdict(self.contexts)
         return values | more
