@@ -169,7 +169,7 @@ def test_quantised_weights_carry_their_scales_and_leave_embeddings_in_16_bits() 
 
 def test_llama_3_405b_fits_its_layout_and_not_a_narrower_one() -> None:
     shape, device = RELEASED["Llama 3.1 405B"].shape, 80e9
-    published = training_memory(shape, Layout(8, 1, 16, 128, sharding="gradients"), numerics=MIXED, in_flight=8)
+    published = training_memory(shape, Layout(8, 1, 16, 128, sharding="gradients"), numerics=MIXED)
     assert published.fits(device, 1.0)
     assert not training_memory(shape, Layout(8, 1, 8, 256, sharding="gradients"), numerics=MIXED).fits(device, 1.0)
 

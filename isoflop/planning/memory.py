@@ -13,7 +13,7 @@ memory, kernels' workspaces, the host's memory, and activations offloaded there.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -44,13 +44,12 @@ BASE = {"cpu": 0.35e9, "cuda": 1.0e9}
 
 
 class Memory:
-    """Bytes by part; the parts are the number fields of the dataclass that derives from this."""
+    """Bytes by part; the parts are the numbers among the fields of the dataclass that derives from this."""
 
     @property
     def parts(self) -> dict[str, float]:
         """The parts by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, value in values.items() if isinstance(value, int | float)}
+        return {name: value for name, value in vars(self).items() if not isinstance(value, str)}
 
     @property
     def total(self) -> float:
@@ -63,7 +62,7 @@ class Memory:
 
     def to_json(self) -> dict[str, Any]:
         """The parts and their total as plain values."""
-        return asdict(self) | {"total": self.total}  # type: ignore[call-overload,no-any-return]
+        return vars(self) | {"total": self.total}
 
     def __str__(self) -> str:
         rows = sorted(self.parts.items(), key=lambda part: -part[1])
