@@ -4,7 +4,7 @@ A roofline of the sum kind: a part of a step is a quantity (FLOPs, bytes, messag
 of it that is reached, and the parts add up. Quantities are counted by :mod:`isoflop.planning.work` and
 :mod:`isoflop.planning.messages`, shares stated in :mod:`isoflop.planning.efficiency`. The sum is linear in the shares'
 inverses, so that a machine's own follow from a few timed steps (``training/calibrate.py``). Small products are slower
-because their operands' traffic is counted beside their FLOPs. Some 20 µs a call.
+because their operands' traffic is counted beside their FLOPs. Some 40 µs a call.
 
 A pipeline is taken to be interleaved a layer at a time, as Llama 3's was (arXiv 2407.21783, section 3.3.2), so its
 bubble is (stages − 1)/(layers on a stage · micro-batches). Left out: stragglers, restarts, limits of power and heat,

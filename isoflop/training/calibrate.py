@@ -2,11 +2,12 @@
 
 ``planning.throughput`` says a step's time as a sum of quantities over peaks times shares. Here the peaks are measured
 alone, steps of well-spread small configurations are timed as ``training/loop.py`` does them, and the shares follow by
-least squares of relative errors within bounds. On two AVX2 cores that took 2 min 11 s, half of it compiling; the steps
-themselves are faster where bf16 is native. Run as ``python -m isoflop.training.calibrate OUT``.
+least squares of relative errors within bounds. On two AVX2 cores that took 2 min 11 s, a third of it compiling;
+steps are faster where bf16 is native. Run as ``python -m isoflop.training.calibrate OUT``.
 
-Other work on the machine spoils the timings, with two threads most of all: run it alone. With a GPU the same code measures the GPU; that was never
-run. Left out: links between devices, which one device does not have; reading of data, which costs little.
+Other work on the machine spoils the timings, with two threads most of all: run it alone. With a GPU the same code
+measures the GPU; that was never run. Left out: links between devices, which one device does not have; reading of data,
+which costs little.
 """
 
 from __future__ import annotations
