@@ -162,8 +162,8 @@ def test_cost_of_a_device_of_unknown_power_and_rent_is_known_in_time_only() -> N
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    ({"mfu": 0}, "an MFU of 0 is not a share"),
-    ({"mfu": 40}, "an MFU of 40 is not a share"),
+    ({"mfu": 0}, "an MFU of 0% is no share"),
+    ({"mfu": 40}, "an MFU of 4000% is no share"),
     ({"devices": 0}, "give at least 1"),
     ({"dtype": "fp8"}, "no known fp8 rate"),
 ])  # fmt: skip
@@ -278,7 +278,7 @@ def test_whatever_is_written_is_a_positive_budget_or_a_sentence(text: str) -> No
     ("64 GPUs x 3 days", "no device 'GPUs'; it has A100-40"),
     ("0 H100 x 3 days", "whole number"),
     ("2.5 H100 x 3 days", "whole number"),
-    ("64 H100 x 3 days at 140%", "an MFU of 1.4 is not a share"),
+    ("64 H100 x 3 days at 140%", "an MFU of 140% is no share"),
     ("$5 of H100 at $0/h", "a rent of \\$0"),
     ("$5 of M4 Max", "no rent for M4 Max"),
     ("8 M4 Max x 2 days", "no known bf16 rate"),

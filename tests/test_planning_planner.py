@@ -218,3 +218,55 @@ def test_expected_hours_of_the_released_models_are_near_their_cards() -> None:
         lines.append(f"{model.name:<16} {placed.cost.device_hours:>12,.0f} h, {ratio:.2f} of the card's ({bounds})")
     assert seen == 8
     assert not wrong, "\n" + "\n".join(lines)
+
+
+@pytest.mark.parametrize(("text", "hours"), [
+    ("64 H100 x 30 days", 46_080),
+    ("5000 H100-hours", 5000),
+    ("7 H100 x 1 week", 1176),
+    ("64 H100 x 30 days at 20% MFU", 46_080),
+    ("$20000 of A100 at $2/h", 10_000),
+])  # fmt: skip
+def test_a_budget_of_hardware_is_filled_and_not_exceeded(text: str, hours: float) -> None:
+    answer = plan(Question(text))
+    assert answer.cost is not None
+    takes = answer.cost.device_hours
+    if "MFU" in text:  # what is given is given, and the planner places the run as it would
+        takes *= answer.cost.mfu / 0.2
+    assert 0.93 * hours < takes <= hours * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(("asked", "words"), [
+    ({"mfu": 0.0}, "no share of the peak"),
+    ({"mfu": 2.0}, "an MFU of 200%"),
+    ({"price": -1.0}, r"a price of \$-1 a device-hour is none"),
+    ({"price": math.nan}, "is none; give a positive one"),
+    ({"vocab": 0}, "vocab is 0; give at least 257"),
+    ({"context": 1}, "context is 1; give at least 16"),
+    ({"devices": 0}, "devices is 0"),
+    ({"seed": -1}, "seed is -1"),
+    ({"law": ""}, "a law has a name"),
+    ({"fits_in": "int3"}, "weights in int3 must fit something"),
+    ({"served": 1e30}, "serving .* leaves the budget"),
+    ({"device": "M4 Max"}, "no known bf16 rate"),
+    ({"device": "CPU AMX"}, "memory and bandwidth of CPU AMX are not known"),
+])  # fmt: skip
+def test_numbers_that_cannot_be_meant_are_refused(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        plan(Question(1e22, **asked))
+
+
+def test_other_sizes_keep_to_the_tokens_at_hand() -> None:
+    answer = plan(Question(1e22, unique=2e10, epochs=8))
+    for other in answer.alternatives:
+        assert other.D <= 1.6e11 * (1 + 1e-9)
+    (own,) = [other for other in answer.alternatives if other.factor == 1]
+    assert own.same_loss == pytest.approx(1, rel=1e-3)
+    first = answer.readings[0]
+    assert answer.loss is not None
+    assert first.loss_of_plan == pytest.approx(answer.loss.value)
+
+
+def test_hardware_that_is_not_the_budgets_is_said() -> None:
+    assert any("the budget is that of 64 H100" in note for note in plan(Question("64 H100 x 30 days", devices=8)).notes)
+    assert any("no hardware is named" in note for note in plan(Question(1e14, context=128)).notes)

@@ -120,6 +120,8 @@ def answer(a: Arguments, budget: str) -> None:
         print(candidates(planned) if a.candidates else screen(planned))
         if a.out is not None:
             print(f"\nwritten to {a.out}: isoflop train {a.out}")
+            if data_folder(a) is None:
+                print(f"first prepare its tokens: {preparing(planned, a.out)}")
     if a.figures is not None:
         from isoflop.report.plan_figures import write_plan_figures
 
@@ -168,10 +170,10 @@ def question(a: Arguments, budget: str) -> tuple[Question, Evidence | None]:
         vocab, have = manifest.vocab_size, have or float(manifest.splits["train"].tokens)
     asked = Question(
         budget=budget,
-        law=a.law or DEFAULT,
+        law=DEFAULT if a.law is None else a.law,
         unique=have,
         epochs=a.epochs,
-        served=quantity(a.serve, "--serve") or 0.0,
+        served=0.0 if a.serve is None else quantity(a.serve, "--serve") or 0.0,
         fits=a.fits,
         fits_in=a.fits_in,
         params=quantity(a.params, "--params"),
@@ -211,6 +213,11 @@ def quantity(text: str | None, option: str) -> float | None:
     return number(text.strip())
 
 
+def preparing(planned: Plan, out: Path) -> str:
+    """The command that prepares what a config without data expects beside its run."""
+    return f"isoflop prepare --corpus TEXTS --vocab-size {planned.shape.vocab} --out {out.parent / 'tokens'}"
+
+
 def write(planned: Plan, out: Path, data: Path | None) -> None:
     """Write the config that trains the plan, and the plan that the run will be scored by.
 
@@ -220,6 +227,8 @@ def write(planned: Plan, out: Path, data: Path | None) -> None:
     from isoflop.files import write_json, write_text
     from isoflop.training.config import TrainConfig
 
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; give a directory to write the plan to")
     if (out / "metrics.jsonl").exists():
         raise ValueError(f"{out} holds a run that has begun; write the plan to another directory")
     out.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,7 @@ def answer(plan: Plan) -> Iterator[str]:
     parts = ((flops.linear, "blocks"), (flops.attention, "attention"), (flops.output, "head"))
     yield paragraph(
         "compute",
-        f"{6 * shape.matmul * plan.tokens:.3g} FLOPs as 6ND, {flops.total:.3g} exactly: "
+        f"{6 * N * plan.tokens:.3g} FLOPs as 6ND ({plan.law.counts} counted), {flops.total:.3g} exactly: "
         + ", ".join(f"{part / flops.total:.1%} {name}" for part, name in parts),
     )
 
@@ -117,7 +117,8 @@ def training(plan: Plan) -> Iterator[str]:
     rows = [("stage", "from", "to", "context", "batch", "learning rate")]
     for s in plan.recipe.stages():
         batch = " to ".join(dict.fromkeys(map(human, s.batch)))
-        rate = " to ".join(dict.fromkeys(f"{rate:.2g}" for rate in s.learning_rate))
+        small = 1e-3 * plan.recipe.schedule.peak
+        rate = " to ".join(dict.fromkeys(f"{rate:.2g}" if rate > small else "0" for rate in s.learning_rate))
         rows.append((s.name, human(s.start), human(s.end), f"{s.context:,}", batch, rate))
     schedule = plan.recipe.schedule
     warmup = human(schedule.warmup_tokens)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop.laws import Allocation, lifetime
-from isoflop.laws.forms.surface import FLOPS, minimise
+from isoflop.laws.forms.surface import FLOPS, minimise, reach
 from isoflop.planning import repetition
 from isoflop.planning.evidence import Evidence
 from isoflop.planning.shape import human
@@ -178,7 +178,7 @@ def reasons(evidence: Evidence, C: float, limits: Limits, free: float, N: float,
     if limits.unique is not None and alone > limits.fresh * (1 - EXACT):
         said.append(
             f"{human(limits.fresh)} tokens are at hand and {evidence.name} alone would take {human(alone)}: "
-            + (f"{D / limits.fresh:.2g} passes over them" if limits.fresh * 1.001 < D else "the rest goes into size")
+            + (f"{D / limits.fresh:,.3g} passes over them" if limits.fresh * 1.001 < D else "the rest goes into size")
         )
     if limits.most_params and limits.most_params * (1 - EXACT) <= N:
         said.append(
@@ -220,12 +220,22 @@ def alternatives(evidence: Evidence, choice: Choice, limits: Limits) -> tuple[Al
     plan = float(repetition.loss(surface, choice.N, choice.D, limits.fresh))
     found = []
     for factor in FACTORS:
-        N, D = choice.N * factor, choice.training / FLOPS / (choice.N * factor)
+        N = choice.N * factor
+        D = min(choice.training / FLOPS / N, limits.most_tokens)
         loss = float(repetition.loss(surface, N, D, limits.fresh))
-        D_same = surface.tokens_for(plan, N)
-        same = FLOPS * N * D_same / choice.training if D_same <= limits.fresh else math.inf
+        same = FLOPS * N * tokens_to_reach(plan, N, evidence, limits) / choice.training
         found.append(Alternative(factor, N, D, loss, loss - plan, same))
     return tuple(found)
+
+
+def tokens_to_reach(loss: float, N: float, evidence: Evidence, limits: Limits) -> float:
+    """Tokens on which N parameters reach a loss, repeats counted; infinite where those at hand do not allow it."""
+    surface = evidence.surface
+    assert surface is not None
+    if limits.unique is None:
+        return surface.tokens_for(loss, N)
+    falling = reach(lambda D: repetition.loss(surface, N, D, limits.fresh), loss * (1 + EXACT), 1.0, limits.most_tokens)
+    return float(falling)
 
 
 def cheapest_over_life(evidence: Evidence, choice: Choice) -> Allocation | None:

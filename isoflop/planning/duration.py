@@ -76,7 +76,7 @@ def implied_mfu(flops: float, hours: float, rate: float) -> float:
 def share(mfu: float) -> float:
     """An MFU above 0 and at most 1; ValueError for another."""
     if not 0 < mfu <= 1:
-        raise ValueError(f"an MFU of {mfu:g} is not a share of the peak: give a number above 0 and at most 1")
+        raise ValueError(f"an MFU of {100 * mfu:g}% is no share of the peak: it must be above 0 and at most 100%")
     return mfu
 
 
@@ -133,8 +133,8 @@ def cost(
 class Budget:
     """FLOPs, as a person wrote them and how they were derived; what the text did not say is None.
 
-    ``devices`` and ``device_hours`` are of ``device`` at ``mfu`` of its peak; ``price`` is the rent that was given,
-    in dollars per device-hour.
+    ``devices`` and ``device_hours`` are of ``device`` at ``mfu`` of its peak, which the text said or not
+    (``mfu_given``); ``price`` is the rent that was given, in dollars per device-hour.
     """
 
     flops: float
@@ -144,6 +144,7 @@ class Budget:
     devices: int | None = None
     device_hours: float | None = None
     mfu: float | None = None
+    mfu_given: bool = False
     price: float | None = None
 
     def __str__(self) -> str:
@@ -162,6 +163,7 @@ class Assumptions:
     dtype: Dtype = "bf16"
     here: float | None = None
     price: float | None = None
+    mfu_given: bool = False
 
 
 UNDERSTOOD = (
@@ -227,7 +229,7 @@ def _clauses(text: str, assumed: Assumptions) -> tuple[str, Assumptions]:
     """Take the clauses about MFU and rent off the end of a budget's text."""
     while True:
         if found := re.fullmatch(rf"(.*?)\s*(?:\bat|@)\s*({NUMBER})\s*%(?:\s*mfu)?", text, FLAGS):
-            assumed = replace(assumed, mfu=number(found[2]) / 100)
+            assumed = replace(assumed, mfu=number(found[2]) / 100, mfu_given=True)
         elif found := re.fullmatch(rf"(.*?)\s*(?:\bat|@)\s*\$({NUMBER})\s*(?:/|per|an)\s*h(?:r|our)?", text, FLAGS):
             assumed = replace(assumed, price=number(found[2]))
         else:
@@ -289,7 +291,16 @@ def _worth(hours: float, kind: Device, text: str, how: str, assumed: Assumptions
     rate = kind.rate(assumed.dtype)
     flops = hours * HOUR * rate * share(assumed.mfu)
     how = f"{how}, at {100 * assumed.mfu:.3g}% of {rate / 1e12:g} TFLOP/s ({assumed.dtype}, dense)"
-    return Budget(flops, text, how, device=kind.name, device_hours=hours, mfu=assumed.mfu, price=assumed.price)
+    return Budget(
+        flops,
+        text,
+        how,
+        device=kind.name,
+        device_hours=hours,
+        mfu=assumed.mfu,
+        mfu_given=assumed.mfu_given,
+        price=assumed.price,
+    )
 
 
 COUNT = rf"(?P<count>{NUMBER})\s*(?:x\s*)?{DEVICE}"

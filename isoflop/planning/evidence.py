@@ -102,7 +102,12 @@ class Evidence(ABC):
             return None
         params = float(fed(self.surface, N, D, unique))
         drawn = self.draw_losses(params, drawn_worth(D, unique, DRAWS))
-        return Estimate.of(self.point(params, float(worth(D, unique))), drawn)
+        return Estimate.of(self.limited(N, D, unique), drawn)
+
+    def limited(self, N: float, D: float, unique: float) -> float:
+        """The loss without its interval, where only ``unique`` of the tokens are different."""
+        assert self.surface is not None
+        return self.point(float(fed(self.surface, N, D, unique)), float(worth(D, unique)))
 
     def point(self, N: float, D: float) -> float:
         """The loss without its interval, for fresh tokens."""
@@ -249,6 +254,8 @@ def evidence(law: str, seed: int = 0) -> Evidence:
     Raises ValueError, with the names there are, for anything else.
     """
     known = published(seed)
+    if not law.strip():
+        raise ValueError(f"a law has a name; give one of {', '.join(known)}")
     wanted = law.upper().replace("-", "_")
     near = [name for name in known if wanted in name.replace("_", "") or wanted in name]
     if wanted in known or len(near) == 1:

@@ -224,7 +224,7 @@ def placed(job: Job, devices: int, mfu: float | None, price: float | None) -> Pl
     flops = job.flops()
     reached = mfu or flops / (job.seconds(layout) * devices * step.rate)
     taken = cost(flops, job.device, devices, mfu=reached, dtype=job.on.dtype, price=price)
-    fewer = job.why_not(devices // 2) if devices > 1 else None
+    fewer = job.why_not(devices // 2) if devices % 2 == 0 else None
     return Placement(job.context, job.device, layout, memory, step, taken, job.on.how, fewer)
 
 
@@ -248,7 +248,7 @@ def fits(memory: TrainingMemory, device: Device) -> bool:
 def told(memory: TrainingMemory) -> str:
     """A total with its largest parts."""
     parts = sorted(memory.parts.items(), key=lambda part: -part[1])
-    named = ", ".join(f"{name} {gigabytes(part)}" for name, part in parts[:3] if part > 0.02 * memory.total)
+    named = ", ".join(f"{name} {gigabytes(part)}" for name, part in parts if part > 0.02 * memory.total)
     return f"{gigabytes(memory.total)} ({named})"
 
 

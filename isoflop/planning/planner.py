@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from isoflop.laws import Allocation
 from isoflop.laws.forms.surface import reach
 from isoflop.planning.allocation import Alternative, Choice, Limits, allocate, alternatives, cheapest_over_life
 from isoflop.planning.architecture import Architecture, Flops, architecture
-from isoflop.planning.duration import USUAL_MFU, Budget, Cost, parse_budget, seconds_here
+from isoflop.planning.duration import HOUR, USUAL_MFU, Budget, Cost, device_hours, parse_budget, seconds_here, share
 from isoflop.planning.evidence import DEFAULT, Estimate, Evidence, evidence, published
 from isoflop.planning.hyperparameters import context_for, vocabulary_for
 from isoflop.planning.ladder import smallest
@@ -36,9 +36,11 @@ from isoflop.planning.serving import Serving
 from isoflop.planning.shape import Shape, human
 from isoflop.progress import spoken
 
-SMALLEST_BUDGET, LARGEST_BUDGET = 1e9, 1e21
-"""FLOPs among which a time on this machine is looked for, by so many ``HALVINGS``."""
-HALVINGS = 14
+SENSIBLE = (1e9, 1e29)
+"""FLOPs for which a law may still mean something."""
+TRIES = 12
+"""Budgets that are tried for a time on hardware, aiming at ``AIM`` of it and content with more than ``NEAR``."""
+AIM, NEAR = 0.985, 0.96
 LEAST_SHARE = 1.5
 """A best size may lie below the smallest Llama by this factor: the curve is flat there, and it is taken instead."""
 
@@ -80,6 +82,23 @@ class Question:
     price: float | None = None
     first_batch: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot be meant, saying which."""
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value < math.inf:
+                raise ValueError(f"{name.replace('_', ' ')} is {value:g}; give at least {least:g}")
+        if self.price is not None and not 0 < self.price < math.inf:
+            raise ValueError(f"a price of ${self.price:g} a device-hour is none; give a positive one")
+        if self.mfu is not None:
+            share(self.mfu)
+        if self.fits is None and self.fits_in != "bf16":
+            raise ValueError(f"weights in {self.fits_in} must fit something; say what, such as --fits '24 GB'")
+
+
+LEAST = {"vocab": 257, "context": 16, "long_context": 16, "devices": 1, "seed": 0}
+"""The least of a few numbers: a byte-level vocabulary has 256 bytes and an end of text."""
 
 
 @dataclass(frozen=True)
@@ -221,64 +240,96 @@ def plan(question: Question, law: Evidence | None = None, machine: Machine | Non
         loss=loss,
         alternatives=alternatives(law, choice, drawn.limits),
         over_life=cheapest_over_life(law, choice),
-        readings=tuple(readings(law, budget.flops, built.shape, schedule.tokens, question.seed)),
+        readings=tuple(readings(law, budget.flops, built.shape, schedule.tokens, drawn.limits, question.seed)),
         rules=published_rules(built.shape, schedule.tokens, loss.value if loss else None),
         placements=place(built.shape, schedule, resources, question.mfu, question.price),
         serving=None if holder is None else holder.holding(built.shape),
-        notes=tuple(notes(question, law, choice, drawn.limits, built.shape.vocab)),
+        notes=tuple(notes(question, law, budget, drawn, resources)),
     )
 
 
 def means(question: Question, law: Evidence, machine: Machine | None) -> tuple[Budget, Resources]:
-    """The budget in FLOPs and what it is spent on; a time on this machine is as many FLOPs as fit into it."""
+    """The budget in FLOPs and what it is spent on; time on hardware is the FLOPs that are predicted to fit into it."""
     text = str(question.budget)
     wanted = seconds_here(text)
-    if wanted is None:
-        budget = parse_budget(text, price=question.price, mfu=question.mfu or USUAL_MFU)
-        return budget, Resources.of(budget, question.device, question.devices, machine)
-    resources = Resources.of(None, None, None, machine)
-    flops = within(question, law, resources, wanted)
-    return Budget(flops, text, f"what this machine trains in {spoken(wanted)}, as it was measured"), resources
+    if wanted is not None:
+        on = Resources.of(None, None, None, machine)
+        flops = within(question, law, on, wanted / HOUR)
+        return Budget(flops, text, f"what this machine trains in {spoken(wanted)}, as it was measured"), on
+    budget = parse_budget(text, price=question.price, mfu=USUAL_MFU if question.mfu is None else question.mfu)
+    if not SENSIBLE[0] <= budget.flops <= SENSIBLE[1]:
+        raise ValueError(
+            f"{budget.flops:.3g} FLOPs is far outside what any law saw; give from {SENSIBLE[0]:g} to {SENSIBLE[1]:g}"
+        )
+    on = Resources.of(budget, question.device, question.devices, machine)
+    same = on.device is not None and on.device.name == budget.device
+    if budget.device_hours is None or not same:
+        return budget, on
+    known = budget.mfu if budget.mfu_given else question.mfu
+    flops = within(question, law, on, budget.device_hours, budget.flops, known)
+    rate = "as given" if known else "as predicted"
+    how = f"{text.split(' at ')[0].strip()}: {budget.device_hours:,.6g} {budget.device}-hours, at an MFU {rate}"
+    return replace(budget, flops=flops, how=how, mfu=known), on
 
 
-def within(question: Question, law: Evidence, on: Resources, wanted: float) -> float:
-    """The FLOPs of the largest run that is predicted to take ``wanted`` seconds on this machine.
+def within(
+    question: Question,
+    law: Evidence,
+    on: Resources,
+    wanted: float,
+    guess: float | None = None,
+    mfu: float | None = None,
+) -> float:
+    """The FLOPs of a run that is predicted to take about ``wanted`` device-hours, and no more.
 
-    Raises ValueError where even the smallest takes longer.
+    Sizes come in steps, so that the answer may fall short by some percent. Raises ValueError where even the smallest
+    model takes longer.
     """
-    low, high = math.log(SMALLEST_BUDGET), math.log(LARGEST_BUDGET)
-    fitting = None
-    for _ in range(HALVINGS):
-        middle = math.exp((low + high) / 2)
+    assert on.device is not None
+    C = guess or wanted * HOUR * on.device.rate(on.dtype) * USUAL_MFU
+    best, low, high = None, 0.0, math.inf
+    for _ in range(TRIES):
         try:
-            drawn = draft(question, law, middle, on)
-            takes = seconds_on(drawn, on)
+            takes = hours_on(draft(question, law, C, on), on, mfu)
         except TooSmallError:
             takes = 0.0
-        if takes <= wanted:
-            low, fitting = math.log(middle), middle if takes else fitting
+        if takes > wanted:
+            high = C
+        elif takes:
+            low, best = C, max(best or 0.0, C)
+            if takes > NEAR * wanted:
+                break
         else:
-            high = math.log(middle)
-    if fitting is None:
+            low = C
+        C *= min(max(AIM * wanted / takes, 0.1), 10.0) if takes else 10.0
+        if not low < C < high:
+            C = math.sqrt(low * high) if low else high / 3
+    if best is None:
         raise ValueError(
-            f"{spoken(wanted)} are too few on this machine to train even the smallest model; give more time"
+            f"{spoken(wanted * HOUR)} are too few on {on.device.name} to train even the smallest model; give more time"
         )
-    return fitting
+    return best
 
 
-def seconds_on(drawn: Draft, on: Resources) -> float:
-    """Wall time of a draft on its fastest layouts; infinite where one does not fit."""
+def hours_on(drawn: Draft, on: Resources, mfu: float | None) -> float:
+    """Device-hours of a draft on its fastest layouts; infinite where one does not fit."""
+    assert on.device is not None
+    if mfu is not None:
+        return device_hours(drawn.recipe.flops(drawn.architecture.shape), on.device.rate(on.dtype), mfu)
     total = 0.0
-    for job in phases(drawn.architecture.shape, drawn.recipe, on):
-        found = job.fastest(on.devices or 1)
-        total += math.inf if found is None else job.seconds(found[0])
+    jobs = list(phases(drawn.architecture.shape, drawn.recipe, on))
+    count = on.devices or max(job.fewest() for job in jobs)
+    for job in jobs:
+        found = job.fastest(count)
+        total += math.inf if found is None else job.seconds(found[0]) * count / HOUR
     return total
 
 
 def draft(question: Question, law: Evidence, C: float, on: Resources) -> Draft:
     """Limits, allocation, architecture and schedule for C FLOPs."""
-    vocab, context = question.vocab or vocabulary_for(C), question.context or context_for(C)
-    longest = question.long_context or context
+    vocab = vocabulary_for(C) if question.vocab is None else question.vocab
+    context = context_for(C) if question.context is None else question.context
+    longest = context if question.long_context is None else question.long_context
     limits = limits_of(question, law, vocab, longest)
     choice = allocate(law, C, limits)
     refuse_too_small(choice, law, vocab, longest)
@@ -299,6 +350,11 @@ def refuse_too_small(choice: Choice, law: Evidence, vocab: int, context: int) ->
     least = smallest(vocab, context=context).count(law.counts)
     if least <= choice.N * LEAST_SHARE:
         return
+    if choice.served:
+        raise TooSmallError(
+            f"serving {human(choice.served)} tokens leaves the budget of {choice.C:.3g} FLOPs room for {choice.N:.3g} "
+            f"parameters only, fewer than the smallest Llama's {human(least)}; serve fewer, or give a larger budget"
+        )
     enough = reach(lambda C: np.array([-law.optimum(float(c)) for c in np.atleast_1d(C)]), -least, 1e3, 1e30)
     raise TooSmallError(
         f"{choice.C:.3g} FLOPs are too few: the best model for them has {human(choice.N)} parameters, and the "
@@ -341,19 +397,25 @@ def tokens_for(choice: Choice, N: float, limits: Limits) -> float:
     return min(choice.training / 6 / N, limits.most_tokens)
 
 
-def readings(law: Evidence, C: float, shape: Shape, tokens: float, seed: int) -> Iterator[Reading]:
-    """The law at hand and all published ones, at the same budget."""
+def readings(law: Evidence, C: float, shape: Shape, tokens: float, limits: Limits, seed: int) -> Iterator[Reading]:
+    """The law at hand and all published ones, at the same budget; repeats cost the plan the same under all of them."""
     for each in [law, *(other for name, other in published(seed).items() if name != law.name)]:
         N = each.best_size(C)
-        surface = each.surface
-        at_best = None if surface is None else each.point(N.value, C / 6 / N.value)
-        of_plan = None if surface is None else each.point(shape.count(each.counts), tokens)
+        at_best = of_plan = None
+        if each.surface is not None:
+            at_best = each.point(N.value, C / 6 / N.value)
+            of_plan = each.limited(shape.count(each.counts), tokens, limits.fresh)
         yield Reading(each.name, N, C / 6 / N.value, at_best, of_plan, each.counts, each.verified)
 
 
-def notes(question: Question, law: Evidence, choice: Choice, limits: Limits, vocab: int) -> Iterator[str]:
+def notes(question: Question, law: Evidence, budget: Budget, drawn: Draft, on: Resources) -> Iterator[str]:
     """What should be known before the answer is believed."""
+    choice, limits, vocab = drawn.choice, drawn.limits, drawn.architecture.shape.vocab
     yield from law.remarks(choice.C)
+    if on.device is None:
+        yield "no hardware is named: give --device, or measure this machine once with isoflop plan --calibrate"
+    if budget.devices is not None and (on.devices, on.device and on.device.name) != (budget.devices, budget.device):
+        yield f"the budget is that of {budget.devices:,} {budget.device}; it is spent on what was named instead"
     if limits.unique is not None and limits.fresh < choice.D:
         yield (
             "repeats, and parameters too many for them, are priced by Muennighoff et al. 2023 with its R_D of 15.4; "

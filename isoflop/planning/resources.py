@@ -56,7 +56,11 @@ class Resources:
                 raise ValueError(f"this machine is one device, not {devices}; leave --devices out")
             return cls(here.device, 1, here.efficiency(), here.dtype, here)
         count = devices or (budget.devices if budget and name is None else None)
-        return cls(device(text), count, GPU)
+        kind = device(text)
+        kind.rate()
+        if kind.bandwidth is None or kind.memory is None:
+            raise ValueError(f"memory and bandwidth of {kind.name} are not known, so nothing can be planned for it")
+        return cls(kind, count, GPU)
 
     @property
     def how(self) -> str:
