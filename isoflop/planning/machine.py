@@ -58,7 +58,7 @@ class Machine:
         eager: shares reached without compiling.
         compiled: shares reached with compiled blocks; None where nothing compiles.
         compile_seconds: what compiling one configuration adds to a run; 0 where nothing compiles.
-        base_memory: bytes of a process that has torch loaded and has trained a small step.
+        base_memory: bytes of a process that has torch loaded and has trained a small step, compiled where it can be.
         processor: name of the CPU, ``cores`` how many of it may be used, ``threads`` torch's.
         torch: version that was measured.
         measured: date and time, ISO 8601.

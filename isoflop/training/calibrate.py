@@ -220,7 +220,10 @@ def calibrate(probes: Sequence[Probe] = PROBES, seconds: float = SECONDS, report
     compiles, _ = compile_for("always", device, 0.0)
     dtype: Dtype = "bf16" if precision_for("auto", device) == torch.bfloat16 else "fp32"
     timings: list[Timing] = []
-    base_memory, ways = 0, (False, True) if compiles else (False,)
+    base_memory, ways = (
+        0,
+        (True, False) if compiles else (False,),
+    )  # the base is that of a run, which compiles if it can
     for compiled in ways:
         for probe in probes:
             timings.append(time_steps(probe.shape, probe.rows, probe.micro, device, compiled=compiled, seconds=seconds))
