@@ -230,10 +230,11 @@ def test_expected_hours_of_the_released_models_are_near_their_cards() -> None:
 def test_a_budget_of_hardware_is_filled_and_not_exceeded(text: str, hours: float) -> None:
     answer = plan(Question(text))
     assert answer.cost is not None
-    takes = answer.cost.device_hours
-    if "MFU" in text:  # what is given is given, and the planner places the run as it would
-        takes *= answer.cost.mfu / 0.2
-    assert 0.93 * hours < takes <= hours * (1 + 1e-6)
+    assert 0.93 * hours < answer.cost.device_hours <= hours * (1 + 1e-6)
+    if "MFU" in text:
+        assert answer.cost.mfu == pytest.approx(0.2)
+    if "$" in text:
+        assert answer.cost.dollars == pytest.approx(2 * answer.cost.device_hours)
 
 
 @pytest.mark.parametrize(("asked", "words"), [

@@ -242,7 +242,7 @@ def plan(question: Question, law: Evidence | None = None, machine: Machine | Non
         over_life=cheapest_over_life(law, choice),
         readings=tuple(readings(law, budget.flops, built.shape, schedule.tokens, drawn.limits, question.seed)),
         rules=published_rules(built.shape, schedule.tokens, loss.value if loss else None),
-        placements=place(built.shape, schedule, resources, question.mfu, question.price),
+        placements=place(built.shape, schedule, resources, *terms(question, budget)),
         serving=None if holder is None else holder.holding(built.shape),
         notes=tuple(notes(question, law, budget, drawn, resources)),
     )
@@ -265,11 +265,17 @@ def means(question: Question, law: Evidence, machine: Machine | None) -> tuple[B
     same = on.device is not None and on.device.name == budget.device
     if budget.device_hours is None or not same:
         return budget, on
-    known = budget.mfu if budget.mfu_given else question.mfu
+    known, _ = terms(question, budget)
     flops = within(question, law, on, budget.device_hours, budget.flops, known)
     rate = "as given" if known else "as predicted"
     how = f"{text.split(' at ')[0].strip()}: {budget.device_hours:,.6g} {budget.device}-hours, at an MFU {rate}"
     return replace(budget, flops=flops, how=how, mfu=known), on
+
+
+def terms(question: Question, budget: Budget) -> tuple[float | None, float | None]:
+    """The MFU and the price that were given, with the question or in the budget's text; None where none was."""
+    mfu = question.mfu if question.mfu is not None or not budget.mfu_given else budget.mfu
+    return mfu, budget.price if question.price is None else question.price
 
 
 def within(
