@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from isoflop.laws import (
     LIBRARY,
     LLAMA3_TOKENS,
+    Chinchilla,
     Entry,
     Fit,
     IsoFLOPAnalysis,
@@ -31,6 +32,7 @@ from isoflop.laws import (
     PowerLaw,
 )
 from isoflop.laws.fitting.prediction import noise_factors
+from isoflop.laws.forms.chinchilla import compute_optimal
 from isoflop.planning.from_sweep import answering, optimum_draws, plan_from_sweep, pool
 from isoflop.planning.repetition import drawn_worth, fed, worth
 from isoflop.planning.shape import Convention
@@ -136,7 +138,11 @@ class Published(Evidence):
 
     def draw_optimum(self, C: float) -> Draws | None:
         """Those of the drawn laws."""
-        return np.array([best_size(law, C) for law in self.laws]) if self.laws else None
+        if not self.laws:
+            return None
+        if isinstance(self.entry.law, Chinchilla):  # all at once: a plan asks several times
+            return compute_optimal(np.array([list(law.parameters().values()) for law in self.laws]), C)[0]
+        return np.array([best_size(law, C) for law in self.laws])
 
     def draw_losses(self, N: float, D: Draws) -> Draws | None:
         """Each drawn law at its own D, with the scatter of a run."""
