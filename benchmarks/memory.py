@@ -25,7 +25,7 @@ from typing import Any
 
 from isoflop.planning.ladder import shape_for
 from isoflop.planning.layout import Layout, Recompute
-from isoflop.planning.memory import BASE, BF16, FULL, Engine, TrainingMemory, training_memory
+from isoflop.planning.memory import BF16, FULL, Engine, TrainingMemory, base_memory, training_memory
 from isoflop.planning.shape import Shape
 
 
@@ -172,6 +172,7 @@ def compare(name: str, steps: int, threads: int, malloc: str) -> dict[str, Any]:
         "before": found["before"],
         "whole": found["peak"],
         "moment": predicted.moment,
+        "base": base_memory(Engine(NAMED[name].compiled, "cpu")),
     }
 
 
@@ -194,7 +195,7 @@ def main() -> None:
             print(json.dumps(line), flush=True)
             continue
         own = line["predicted"] / line["measured"] - 1
-        whole = (line["predicted"] + BASE["cpu"]) / line["whole"] - 1
+        whole = (line["predicted"] + line["base"]) / line["whole"] - 1
         print(
             f"{name:>2} {line['case']} predicted {line['predicted'] / 1e9:6.3f} GB, "
             f"measured {line['measured'] / 1e9:6.3f} "

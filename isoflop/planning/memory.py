@@ -39,8 +39,10 @@ __all__ = [
 GIB = 2**30
 CHUNK = 1 << 20
 """``training.loss``'s CHUNK_ELEMENTS: logits held at once."""
-BASE = {"cpu": 0.35e9, "cuda": 1.0e9}
-"""A process that is ready to train: torch's libraries, or a CUDA context with its libraries (an assumption)."""
+BASE = {"cpu": 0.34e9, "cuda": 1.0e9}
+"""A process that is ready to train: torch's libraries (``benchmarks/memory.py``), or a CUDA context (an assumption)."""
+COMPILER = 0.09e9
+"""Of torch's compiler, resident in a process whose graphs come from its cache (``benchmarks/memory.py``)."""
 
 
 class Memory:
@@ -103,15 +105,20 @@ def training_memory(
 
     ``in_flight`` is the number of micro-batches whose activations the first stage holds: by default as many as there
     are stages, one-forward-one-backward's. ``accumulate``: a step has several micro-batches, so that gradients are
-    there before the last one begins. ``base`` replaces :data:`BASE`'s bytes. Raises ValueError for a layout that does
-    not fit the shape.
+    there before the last one begins. ``base`` replaces :func:`base_memory`'s bytes. Raises ValueError for a layout that
+    does not fit the shape.
     """
     if objection := layout.objection(shape):
         raise ValueError(f"{shape.name} cannot be laid out as {layout}: {objection}")
-    base = BASE[engine.device] if base is None else base
+    base = base_memory(engine) if base is None else base
     every = stages(shape, layout, in_flight)
     peaks = [Step(shape, layout, numerics, engine, stage, accumulate, base).peak() for stage in every]
     return max(peaks, key=lambda memory: memory.total)
+
+
+def base_memory(engine: Engine) -> float:
+    """Bytes of a device before it holds a model: on a CPU the process, with its compiler where it compiles."""
+    return BASE[engine.device] + (COMPILER if engine.compiled and engine.device == "cpu" else 0.0)
 
 
 @dataclass(frozen=True)
