@@ -3,7 +3,7 @@
 Every layout of so many devices that divides the shape and the batch, and whose predicted memory leaves some room, is
 timed by the roofline; the fastest is taken. Without a number of devices it is the fewest, doubling from one. A run
 whose context grows is placed twice, at the length of most of it and at the longest. A few hundred layouts a count,
-some tens of microseconds each. Left out: uneven pipelines, networks that get slower with size, and failures.
+a tenth of a millisecond each. Left out: uneven pipelines, networks that get slower with size, and failures.
 """
 
 from __future__ import annotations

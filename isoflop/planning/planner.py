@@ -6,7 +6,7 @@
 
 A question becomes an answer in one pass down the page: budget, law and limits give parameters and tokens
 (:mod:`.allocation`), these a real architecture (:mod:`.architecture`), its schedule (:mod:`.recipe`), and its place on
-hardware (:mod:`.placement`). The answer is a value; showing it is the business of others. Some tens of milliseconds.
+hardware (:mod:`.placement`). The answer is a value; showing it is the business of others. A few tenths of a second.
 Left out: the choice of the data mixture, and failures of hardware.
 """
 
@@ -194,7 +194,8 @@ class Plan:
             "interval_95": None if loss is None or loss.interval is None else list(loss.interval),
             "choice": asdict(self.choice),
             "architecture": self.architecture.to_json(),
-            "flops": asdict(self.flops) | {"total": self.flops.total, "6ND": 6 * self.shape.matmul * self.tokens},
+            "flops": asdict(self.flops)
+            | {"total": self.flops.total, "6ND": 6 * self.shape.count(self.law.counts) * self.tokens},
             "alternatives": [asdict(a) for a in self.alternatives],
             "over_life": None if self.over_life is None else asdict(self.over_life),
             "readings": [asdict(r) for r in self.readings],
