@@ -9,8 +9,8 @@ from isoflop.corpus.python_sources import LARGEST_FILE, sources_below
 def test_the_default_corpus_starts_with_the_standard_library_in_sorted_order():
     reading = Reading()
     found = list(islice(documents("python", reading), 50))
-    assert all(document.source.startswith("stdlib/") for document in found)
-    assert [document.source for document in found] == sorted(document.source for document in found)
+    assert all(document.place.startswith("stdlib/") for document in found)
+    assert [document.place for document in found] == sorted(document.place for document in found)
     assert reading.disk_bytes > 10_000_000
 
 
@@ -31,7 +31,7 @@ def test_tests_generated_huge_broken_and_empty_files_are_left_out(tmp_path):
     (tmp_path / "latin.py").write_bytes(b"# -*- coding: latin-1 -*-\n# caf\xe9\n")
     reading = Reading()
     found = list(sources_below([(tmp_path, "lib/")], reading))
-    assert [document.source for document in found] == ["lib/a.py", "lib/b/code.py"]
+    assert [document.place for document in found] == ["lib/a.py", "lib/b/code.py"]
     assert (reading.records, reading.bad, reading.empty) == (4, 1, 1)
     assert reading.places[0].startswith("lib/latin.py: not UTF-8")
 
@@ -46,4 +46,4 @@ def test_a_folder_named_python_needs_a_path(tmp_path, monkeypatch):
     (tmp_path / "python" / "a.txt").write_text("mine")
     monkeypatch.chdir(tmp_path)
     assert [document.text for document in documents("./python")] == ["mine"]
-    assert next(documents("python")).source.startswith("stdlib/")
+    assert next(documents("python")).place.startswith("stdlib/")

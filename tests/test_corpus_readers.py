@@ -55,7 +55,7 @@ def test_links_out_of_the_folder_and_hidden_names_are_not_followed(tmp_path):
     (inside / "loop").symlink_to(inside)
     (inside / "dangling.txt").symlink_to(tmp_path / "nowhere")
     (inside / "within.txt").symlink_to(inside / "real" / "text.txt")
-    assert [d.source for d in read(inside)] == ["real/text.txt:1", "within.txt:1"]
+    assert [d.place for d in read(inside)] == ["real/text.txt:1", "within.txt:1"]
 
 
 def test_bad_records_are_quarantined_with_place_and_reason(tmp_path):
@@ -64,7 +64,7 @@ def test_bad_records_are_quarantined_with_place_and_reason(tmp_path):
     bad += [b'{"text": "\\ud800"}', b"[" * 100_000, b"null"]
     (tmp_path / "a.jsonl").write_bytes(good + b"\n".join(bad) + b"\n\n" + json_lines(["", "also good"]))
     reading = Reading(places_kept=6)
-    assert [d.source for d in read(tmp_path, reading)] == ["a.jsonl:1", "a.jsonl:12"]
+    assert [d.place for d in read(tmp_path, reading)] == ["a.jsonl:1", "a.jsonl:12"]
     assert (reading.records, reading.bad, reading.empty) == (11, 8, 1)
     reasons = ["broken JSON", 'no field "text"', "not a string but int", 'no field "text"', "not UTF-8"]
     reasons.append("lone surrogate")
@@ -175,7 +175,7 @@ def test_a_long_text_is_cut_at_blank_lines_and_loses_nothing(tmp_path):
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")
     found = list(read(tmp_path))
     assert "".join(d.text for d in found) == text
-    assert [d.source for d in found[:2]] == ["a.txt:1", "a.txt:2"]
+    assert [d.place for d in found[:2]] == ["a.txt:1", "a.txt:2"]
     assert all(d.text.endswith("\n\n") and 64 << 10 <= len(d.text.encode()) < 70_000 for d in found[:-1])
 
 

@@ -1,7 +1,11 @@
 """What a corpus is made of, and the account of one reading of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class CorpusError(ValueError):
@@ -13,10 +17,27 @@ class RecordError(Exception):
 
 
 class Document(NamedTuple):
-    """One text, and where it came from: ``"a.jsonl.zst:17"`` is record 17 of that file, counted from 1."""
+    """One text, and where it came from.
+
+    Attributes:
+        text: The text.
+        place: Where it was read: ``"web/a.jsonl.zst:17"`` is record 17 of that file, counted from 1.
+        id: The record's own id, or else its place; what chance decides about a document is keyed by this.
+        source: The collection that it belongs to, such as ``"wikipedia"``; the record's own word, or else the file.
+        language: A language's code such as ``"en"``; empty where nobody said.
+        license: The licence as the record states it; empty where nobody said.
+        url: Where it was published; empty where nobody said.
+        extra: Whatever else the record holds, such as scores of answers or a file's path, as JSON values.
+    """
 
     text: str
-    source: str
+    place: str
+    id: str = ""
+    source: str = ""
+    language: str = ""
+    license: str = ""
+    url: str = ""
+    extra: Mapping[str, Any] = NOTHING
 
 
 @dataclass

@@ -87,13 +87,13 @@ def survey(documents: Iterable[Document]) -> Survey:
     """Read all documents once and remember 32 bytes of each."""
     high, low, sizes, groups = array("Q"), array("Q"), array("q"), array("q")
     numbers: dict[str, int] = {}
-    for text, source in documents:
-        data = text.encode("utf-8")
+    for document in documents:
+        data = document.text.encode("utf-8")
         digest = content_hash(data)
         high.append(digest >> 64)
         low.append(digest & LOW_HALF)
         sizes.append(len(data))
-        groups.append(numbers.setdefault(group_of(source), len(numbers)))
+        groups.append(numbers.setdefault(group_of(document.place), len(numbers)))
     return Survey(
         np.array(high, np.uint64),
         np.array(low, np.uint64),
