@@ -1,8 +1,8 @@
 """Predicted against measured seconds of training steps: this machine after one calibration, on other configurations.
 
 The configurations are none of those that calibration timed; each is trained eagerly and, where a compiler is there,
-compiled, one process, all threads, and the median step counts. Run it alone on the machine. With ``--published``
-nothing is measured: published runs stand beside what the roofline says of them.
+compiled, as ``isoflop train`` would (on a CPU in a one-thread process per processor), and the median step counts. Run
+it alone on the machine. With ``--published`` nothing is measured: published runs stand beside what the roofline says.
 
     python benchmarks/throughput.py [--machine PATH] [--seconds 5]
     python benchmarks/throughput.py --published
@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from pathlib import Path
 
 from isoflop.planning.machine import Machine, machine
 from isoflop.planning.published_speeds import table
-from isoflop.training.calibrate import Probe, time_steps
+from isoflop.processors import processors
+from isoflop.training.calibrate import Probe, here, time_steps
 from isoflop.training.hardware import device_for
+from isoflop.training.launch import together
+from isoflop.training.ranks import Ranks
 
 HELD_OUT = (
     Probe(1e5, 512, 256, 4),
@@ -31,28 +35,37 @@ HELD_OUT = (
 )
 
 
-def compare(found: Machine, probe: Probe, seconds: float, *, compiled: bool) -> float:
-    """Time one configuration, print it beside its prediction, and return predicted over measured, less one."""
-    timing = time_steps(probe.shape, probe.rows, probe.micro, device_for("auto"), compiled=compiled, seconds=seconds)
+def compare(found: Machine, probe: Probe, seconds: float, ranks: Ranks, *, compiled: bool) -> float:
+    """Time one configuration, tell it beside its prediction, and return predicted over measured, less one."""
+    device = device_for("auto")
+    timing = time_steps(probe.shape, probe.rows, probe.micro, device, ranks, compiled=compiled, seconds=seconds)
     step = found.predict(timing)
     error = step.seconds / timing.seconds - 1
-    print(
+    tell(
+        ranks,
         f"{timing.shape.name:<16} {probe.vocab:>6} {probe.context:>7} {probe.rows:>3} × {probe.micro} "
         f"{step.seconds * 1e3:>8.1f} ms {timing.seconds * 1e3:>8.1f} ms {error:>+8.0%}  "
         f"{'compiled' if compiled else 'eager'}, first step {timing.first:.1f} s more; {step.bound}",
-        flush=True,
     )
     return error
 
 
+def tell(ranks: Ranks, line: object) -> None:
+    """Print once, whatever the number of ranks."""
+    if ranks.leads:
+        print(line, flush=True)
+
+
 def held_out(found: Machine, seconds: float) -> None:
     """Compare every configuration, both ways where both are possible, and sum up."""
-    print(found)
-    print(f"{'model':<16} {'vocab':>6} {'context':>7} {'rows':>7} {'predicted':>11} {'measured':>11} {'differs':>8}")
+    ranks = Ranks.join(device_for("auto"))
+    tell(ranks, found)
+    head = f"{'model':<16} {'vocab':>6} {'context':>7} {'rows':>7} {'predicted':>11} {'measured':>11} {'differs':>8}"
+    tell(ranks, head)
     for compiled in (False, True) if found.compiled is not None else (False,):
-        errors = [abs(compare(found, probe, seconds, compiled=compiled)) for probe in HELD_OUT]
+        errors = [abs(compare(found, probe, seconds, ranks, compiled=compiled)) for probe in HELD_OUT]
         middle, largest = statistics.median(errors), max(errors)
-        print(f"{'compiled' if compiled else 'eager'}: median difference {middle:.0%}, largest {largest:.0%}")
+        tell(ranks, f"{'compiled' if compiled else 'eager'}: median difference {middle:.0%}, largest {largest:.0%}")
 
 
 def main() -> None:
@@ -66,6 +79,8 @@ def main() -> None:
         print(table())
     elif (found := machine(a.machine)) is None:
         parser.error("this machine was not measured yet: python -m isoflop.training.calibrate")
+    elif (count := here()) > 1:
+        sys.exit(together([sys.executable, *sys.argv], processors()[:count]))
     else:
         held_out(found, a.seconds)
 

@@ -25,7 +25,7 @@ from isoflop.processors import processors
 
 SHAPE = Shape(2, 64, 2, 1, 128, 512, context=128)
 HERE = Machine(
-    device=DEVICES["CPU"],
+    device=replace(DEVICES["CPU"], link=2e9, per_node=2),
     dtype="bf16",
     eager=Efficiency(products=0.5, launch=1e-5),
     compiled=Efficiency(products=0.6, launch=1e-6),
@@ -33,10 +33,10 @@ HERE = Machine(
     base_memory=400_000_000,
     processor=processor_name(),
     cores=len(processors()),
-    threads=2,
+    ranks=2,
     torch=torch_version(),
     measured="2026-01-02T03:04:05+00:00",
-    timings=(Timing(SHAPE, 8, 2, True, 0.02, 50, 9.5),),
+    timings=(Timing(SHAPE, 8, 2, 2, True, 0.02, 50, 9.5),),
 )
 
 
@@ -100,7 +100,9 @@ def test_a_file_that_is_no_measurement_is_refused_in_a_sentence(cache: Path, tex
 
 def test_a_step_here_is_the_roofline_with_the_machines_own_shares() -> None:
     step = HERE.step_time(SHAPE, batch_tokens=4096, micro_tokens=1024)
-    same = step_time(SHAPE, Layout(rows=8), HERE.device, batch_tokens=4096, efficiency=HERE.compiled, dtype="bf16")
+    same = step_time(
+        SHAPE, Layout(data=2, rows=8), HERE.device, batch_tokens=4096, efficiency=HERE.compiled, dtype="bf16"
+    )
     assert step == same
     assert HERE.step_time(SHAPE, batch_tokens=4096, compiled=False).seconds > step.seconds
     assert HERE.flops_per_second(SHAPE, batch_tokens=4096) == pytest.approx(6 * SHAPE.matmul * 4096 / step.seconds)

@@ -26,7 +26,14 @@ from isoflop.training.config import TrainConfig
 
 LAPTOP = Machine(
     device=Device(
-        "this machine", "measured", True, memory=24 * 2**30, bandwidth=20e9, rates=Rates(fp32=2e11, bf16=4e11)
+        "half of it",
+        "measured",
+        True,
+        memory=12 * 2**30,
+        bandwidth=10e9,
+        rates=Rates(fp32=1e11, bf16=2e11),
+        link=2e9,
+        per_node=2,
     ),
     dtype="bf16",
     eager=Efficiency(0.4, 0.1, 1.0, 1.0, launch=3e-5),
@@ -35,7 +42,7 @@ LAPTOP = Machine(
     base_memory=400_000_000,
     processor="a processor",
     cores=2,
-    threads=2,
+    ranks=2,
     torch="2.13.0",
     measured="2026-11-25T12:00:00+00:00",
 )
@@ -125,10 +132,11 @@ def test_a_time_here_is_filled_and_not_exceeded() -> None:
         answer = plan(Question(f"{minutes} minutes here"), machine=LAPTOP)
         assert answer.cost is not None
         assert 0.75 * 60 * minutes < answer.cost.seconds <= 60 * minutes
-        assert answer.placements[0].layout.devices == 1
+        layout = answer.placements[0].layout
+        assert (layout.data, layout.devices, layout.sharding) == (2, 2, "none")  # as the trainer shares batches
     with pytest.raises(ValueError, match="not measured; run isoflop plan --calibrate"):
         plan(Question("10 minutes here"))
-    with pytest.raises(ValueError, match="1 s are too few on this machine"):
+    with pytest.raises(ValueError, match="s are too few on half of it"):
         plan(Question("1 second here"), machine=LAPTOP)
 
 

@@ -49,7 +49,7 @@ def made_up(efficiency: Efficiency) -> list[Timing]:
     for probe in PROBES:
         batch = probe.micro * probe.rows * probe.context
         step = step_time(probe.shape, Layout(rows=probe.rows), CPU, batch_tokens=batch, efficiency=efficiency)
-        timings.append(Timing(probe.shape, probe.rows, probe.micro, False, step.seconds, 3, 0.0))
+        timings.append(Timing(probe.shape, probe.rows, probe.micro, 1, False, step.seconds, 3, 0.0))
     return timings
 
 

@@ -18,8 +18,9 @@ from isoflop.planning.schedule import Schedule
 from isoflop.progress import silent
 from isoflop.training import checkpoint
 from isoflop.training.config import TrainConfig
+from isoflop.training.launch import train_with
 from isoflop.training.loop import train
-from isoflop.training.ranks import Ranks, train_with
+from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
 
 Make = Callable[..., TrainConfig]
@@ -60,7 +61,7 @@ def test_killed_ranks_go_on_to_the_same_bits(tiny_config: Make, tmp_path: Path) 
     train_with(TWO, prepared(config, tmp_path / "whole"), silent)
     killed = prepared(config, tmp_path / "killed")
     code = "import sys; from pathlib import Path; from isoflop.progress import silent;" + (
-        "from isoflop.training.ranks import train_with; train_with(eval(sys.argv[2]), Path(sys.argv[1]), silent)"
+        "from isoflop.training.launch import train_with; train_with(eval(sys.argv[2]), Path(sys.argv[1]), silent)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(killed), repr(TWO)])
     while process.poll() is None and Run(killed).tokens_so_far() < 8000:

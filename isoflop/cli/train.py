@@ -31,13 +31,15 @@ class Arguments:
     Attributes:
         run: Directory of the run.
         config: TOML file to start from; a run that has begun keeps its own.
-        threads: Threads for mathematics on a CPU; by default all.
+        ranks: Processes of one thread that share every batch on a CPU; by default one a processor.
+        threads: Train in one process with so many threads instead.
         dry_run: Print the resolved config and what follows from it, and do nothing.
         json: Print the summary as JSON.
     """
 
     run: tyro.conf.Positional[Path]
     config: Path | None = None
+    ranks: int | None = None
     threads: int | None = None
     dry_run: bool = False
     json: bool = False
@@ -57,12 +59,12 @@ def main(arguments: list[str]) -> None:
     import torch
 
     from isoflop.progress import console
-    from isoflop.training.loop import train
+    from isoflop.training.launch import train_here
 
     if a.threads:
         torch.set_num_threads(a.threads)
     with console() as report:
-        summary = train(config, a.run, report)
+        summary = train_here(config, a.run, report, 1 if a.threads else a.ranks)
     if a.json:
         print(json.dumps(summary))
     else:

@@ -31,7 +31,6 @@ from isoflop.experiment.settings import Experiment, Request, resolve
 from isoflop.files import locked, write_json, write_text
 from isoflop.planning.from_sweep import SweepPlan, plan_from_sweep
 from isoflop.planning.recipe import recipe
-from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, silent
 from isoflop.sweeps.executor import run_sweep
 from isoflop.sweeps.fit import Fit, fit_results
@@ -140,15 +139,9 @@ def train_flagship(config: TrainConfig, folder: Path, report: Report) -> None:
     """Train the planned model with all of this machine: its GPU, or one process per processor."""
     if (folder / "summary.json").exists():
         return
-    from isoflop.training.hardware import device_for
-    from isoflop.training.loop import train
-    from isoflop.training.ranks import train_with
+    from isoflop.training.launch import train_here
 
-    ranks = ranks_for(config.batch.first // config.shape.context)
-    if device_for(config.device).type == "cuda" or ranks == 1:
-        train(config, folder, report)
-    else:
-        train_with(processors()[:ranks], folder, report)
+    train_here(config, folder, report)
 
 
 def write_samples(folder: Path, corpus: str) -> None:

@@ -31,12 +31,13 @@ AGAIN = "measure it again with: isoflop plan --calibrate"
 class Timing:
     """Steps of one configuration: its median in seconds, of how many, and what the first one took longer (compiling).
 
-    A step is ``micro`` micro-batches of ``rows`` sequences.
+    A step is ``micro`` micro-batches of ``rows`` sequences on each of ``ranks`` processes.
     """
 
     shape: Shape
     rows: int
     micro: int
+    ranks: int
     compiled: bool
     seconds: float
     steps: int
@@ -45,7 +46,7 @@ class Timing:
     @property
     def batch_tokens(self) -> int:
         """Tokens in a step."""
-        return self.micro * self.rows * self.shape.context
+        return self.ranks * self.micro * self.rows * self.shape.context
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Machine:
         compiled: shares reached with compiled blocks; None where nothing compiles.
         compile_seconds: what compiling one configuration adds to a run; 0 where nothing compiles.
         base_memory: bytes of a process that has torch loaded and has trained a small step, compiled where it can be.
-        processor: name of the CPU, ``cores`` how many of it may be used, ``threads`` torch's.
+        processor: name of the CPU, ``cores`` how many of it may be used.
+        ranks: processes that shared the steps; a CPU's ``device`` is then one processor, while the others are as busy.
         torch: version that was measured.
         measured: date and time, ISO 8601.
         timings: the steps that the shares were fitted to.
@@ -73,7 +75,7 @@ class Machine:
     base_memory: int
     processor: str
     cores: int
-    threads: int
+    ranks: int
     torch: str
     measured: str
     timings: tuple[Timing, ...] = ()
@@ -82,8 +84,8 @@ class Machine:
         rates = {name: rate for name, rate in vars(self.device.rates).items() if rate is not None}
         peaks = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in rates.items())
         lines = [
-            f"{self.device.name} on {self.processor}: {self.cores} cores, {self.threads} threads, torch {self.torch}, "
-            f"measured {self.measured[:10]}",
+            f"{self.device.name} on {self.processor}: {self.cores} cores, processes that share a batch {self.ranks}, "
+            f"torch {self.torch}, measured {self.measured[:10]}",
             f"best products {peaks}; memory {(self.device.bandwidth or 0) / 1e9:,.3g} GB/s; trains in {self.dtype}",
             f"a process ready to train holds {self.base_memory / 1e6:,.0f} MB",
             f"eager     {self.eager}{self._met(compiled=False)}",
@@ -112,15 +114,20 @@ class Machine:
 
         Raises ValueError where the batch does not cut into whole micro-batches.
         """
-        rows = max(1, min(micro_tokens, batch_tokens) // shape.context)
+        ranks = self.ranks_for(batch_tokens // shape.context)
+        rows = max(1, min(micro_tokens, batch_tokens // ranks) // shape.context)
         return step_time(
             shape,
-            Layout(rows=rows),
+            Layout(data=ranks, rows=rows),
             self.device,
             batch_tokens=batch_tokens,
             efficiency=self.efficiency(compiled),
             dtype=self.dtype,
         )
+
+    def ranks_for(self, sequences: int) -> int:
+        """Processes that share batches of so many sequences, as ``isoflop train`` starts them: a power of two."""
+        return min(self.ranks, 1 << (max(1, sequences).bit_length() - 1))
 
     def predict(self, timing: Timing) -> StepTime:
         """The roofline's answer to steps that were timed."""

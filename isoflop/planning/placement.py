@@ -95,7 +95,7 @@ class Job:
 
         Replicas share the optimiser at least: that sends no more than sending all gradients to all.
         """
-        shape, splits = self.longest, [1 << i for i in range(devices.bit_length())]
+        shape, splits = self.longest, [1] if self.on.local else [1 << i for i in range(devices.bit_length())]
         shardings: tuple[Sharding, ...] = ("weights",) if frugal else ("optimizer", "weights")
         recomputes: tuple[Recompute, ...] = ("blocks",) if frugal else get_args(Recompute)
         tensors = [t for t in splits if t <= self.on.per_node]
@@ -105,7 +105,7 @@ class Job:
             data, rest = divmod(devices, tensor * pipeline * context)
             if rest or not data:
                 continue
-            shared = shardings if data * context > 1 else ("none",)
+            shared = ("none",) if self.on.local or data * context == 1 else shardings
             for rows, sharding, recompute in product(ROWS[:1] if frugal else ROWS, shared, recomputes):
                 micro, uneven = divmod(self.batch, data * rows * shape.context)
                 layout = Layout(tensor, context, pipeline, data, sharding, recompute, rows)

@@ -255,7 +255,7 @@ def means(question: Question, law: Evidence, machine: Machine | None) -> tuple[B
     wanted = seconds_here(text)
     if wanted is not None:
         on = Resources.of(None, None, None, machine)
-        flops = within(question, law, on, wanted / HOUR)
+        flops = within(question, law, on, wanted / HOUR * (on.devices or 1))
         return Budget(flops, text, f"what this machine trains in {spoken(wanted)}, as it was measured"), on
     budget = parse_budget(text, price=question.price, mfu=USUAL_MFU if question.mfu is None else question.mfu)
     if not SENSIBLE[0] <= budget.flops <= SENSIBLE[1]:

@@ -27,7 +27,7 @@ PER_NODE = 8  # devices that share a link, where the catalogue leaves it to the 
 class Resources:
     """A kind of device and how many; ``devices`` is None where the plan is to say, ``device`` where nothing is known.
 
-    ``local`` is this machine's measurement, where it is what trains.
+    ``local`` is this machine's measurement, where it is what trains; its processes only share batches.
     """
 
     device: Device | None
@@ -51,10 +51,10 @@ class Resources:
             return cls(None, None, GPU)
         if text == "here":
             if here is None:
-                raise ValueError("this machine was not measured; run isoflop plan --calibrate once (about a minute)")
-            if devices not in (None, 1):
-                raise ValueError(f"this machine is one device, not {devices}; leave --devices out")
-            return cls(here.device, 1, here.efficiency(), here.dtype, here)
+                raise ValueError("this machine was not measured; run isoflop plan --calibrate once (minutes)")
+            if devices not in (None, here.ranks):
+                raise ValueError(f"this machine trains in {here.ranks} processes, not {devices}; leave --devices out")
+            return cls(here.device, here.ranks, here.efficiency(), here.dtype, here)
         count = devices or (budget.devices if budget and name is None else None)
         kind = device(text)
         kind.rate()

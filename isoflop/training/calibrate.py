@@ -5,9 +5,10 @@ alone, steps of well-spread small configurations are timed as ``training/loop.py
 least squares of relative errors within bounds. On two AVX2 cores that took 2 min 11 s, a third of it compiling;
 steps are faster where bf16 is native. Run as ``python -m isoflop.training.calibrate OUT``.
 
-Other work on the machine spoils the timings, with two threads most of all: run it alone. With a GPU the same code
-measures the GPU; that was never run. Left out: links between devices, which one device does not have; reading of data,
-which costs little.
+A CPU is measured as ``isoflop train`` uses it, by a pinned, one-thread process per processor all at once, so that what
+they take from each other is in the figures; a device is then one processor, and adding up gradients its link. Other
+work on the machine spoils the timings: run it alone. With a GPU the same code measures one GPU; that was never run.
+Left out: links between GPUs; reading of data, which costs little.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +36,19 @@ from isoflop.planning.hardware import Device, Dtype, Rates
 from isoflop.planning.ladder import shape_for
 from isoflop.planning.layout import Layout
 from isoflop.planning.machine import Machine, Timing, processor_name, torch_version
+from isoflop.planning.messages import GRADIENT_BYTES, messages
 from isoflop.planning.shape import Shape
-from isoflop.planning.work import Implementation, Work, work
-from isoflop.processors import processors
+from isoflop.planning.work import ELEMENT_BYTES, Implementation, Work, work
+from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, console, silent
 from isoflop.training.config import OptimizerConfig
 from isoflop.training.hardware import compile_for, device_for, precision_for
 from isoflop.training.interrupt import INTERRUPTED, follow_parent
+from isoflop.training.launch import together
+from isoflop.training.loop import ALONE
 from isoflop.training.loss import CHUNK_ELEMENTS, cross_entropy
 from isoflop.training.optimizer import build_optimizer
+from isoflop.training.ranks import Ranks, gradients
 
 SIZES = (512, 1024, 2048, 4096)
 """Widths of the square products among which the best counts."""
@@ -51,6 +58,8 @@ LEAST, MOST = 3, 50
 """Steps of one configuration."""
 SHARES = {"products": (0.05, 1.0), "attention": (0.005, 1.0), "elementwise": (0.02, 50.0), "bandwidth": (0.05, 1.0)}
 """What a share may be: at most all of what was measured, but for activations, which caches serve."""
+LINK = Efficiency(link=1.0, hidden=0.0)
+"""Gradients are added up at the rate that was measured for just that, behind nothing."""
 SLOWEST_LAUNCH = 1e-3
 """Seconds a kernel's launch may cost."""
 
@@ -84,26 +93,34 @@ PROBES = (
 
 
 class Stepper:
-    """A model and its optimiser, and the training step of ``training/loop.py`` on random tokens."""
+    """A model and its optimiser, and the training step of ``training/loop.py`` on random tokens.
 
-    def __init__(self, shape: Shape, rows: int, micro: int, device: torch.device, *, compiled: bool) -> None:
-        self.device, self.compiled = device, compiled
+    Every rank takes ``micro`` micro-batches of ``rows`` sequences.
+    """
+
+    def __init__(
+        self, shape: Shape, rows: int, micro: int, device: torch.device, ranks: Ranks = ALONE, *, compiled: bool
+    ) -> None:
+        self.device, self.ranks, self.compiled = device, ranks, compiled
         self.model = Llama(shape, compute=precision_for("auto", device), compiled=compiled).initialise(0).to(device)
         self.optimizer = build_optimizer(self.model, OptimizerConfig())
         generator = torch.Generator().manual_seed(0)
         self.batch = torch.randint(shape.vocab, (micro, rows, shape.context + 1), generator=generator).to(device)
 
     def __call__(self) -> float:
-        """Take one step; returns its wall time in seconds."""
+        """Take one step; returns its wall time in seconds, the mean of the ranks."""
         began, size = now(self.device), self.batch[..., 1:].numel()
         for tokens in self.batch:
             hidden = self.model.hidden(tokens[:, :-1])
             loss = cross_entropy(hidden, self.model.head, tokens[:, 1:], fast=self.compiled) / size
             loss.backward()  # type: ignore[no-untyped-call]
+        self.ranks.add(*gradients(self.model))
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), OptimizerConfig.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return now(self.device) - began
+        seconds = torch.tensor(now(self.device) - began, device=self.device)
+        self.ranks.add(seconds)  # so that all ranks take the same number of steps
+        return float(seconds) / self.ranks.count
 
 
 def now(device: torch.device) -> float:
@@ -114,7 +131,14 @@ def now(device: torch.device) -> float:
 
 
 def time_steps(
-    shape: Shape, rows: int, micro: int, device: torch.device, *, compiled: bool, seconds: float = SECONDS
+    shape: Shape,
+    rows: int,
+    micro: int,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+    *,
+    compiled: bool,
+    seconds: float = SECONDS,
 ) -> Timing:
     """Time steps of a configuration: one that compiles, one that warms up, then as many as the time allows.
 
@@ -122,13 +146,13 @@ def time_steps(
     """
     if compiled:
         torch.compiler.reset()
-    step = Stepper(shape, rows, micro, device, compiled=compiled)
+    step = Stepper(shape, rows, micro, device, ranks, compiled=compiled)
     first, _ = step(), step()
     times = [step()]
     while len(times) < LEAST or (sum(times) < seconds and len(times) < MOST):
         times.append(step())
     median = statistics.median(times)
-    return Timing(shape, rows, micro, compiled, median, len(times), max(0.0, first - median))
+    return Timing(shape, rows, micro, ranks.count, compiled, median, len(times), max(0.0, first - median))
 
 
 def product_rate(dtype: torch.dtype, device: torch.device, sizes: Sequence[int] = SIZES, seconds: float = 1.0) -> float:
@@ -146,6 +170,22 @@ def memory_bandwidth(device: torch.device, elements: int = 1 << 25, seconds: flo
     """Bytes a second of adding long fp32 arrays: two read, one written."""
     a, b, c = (torch.ones(elements, device=device) for _ in range(3))
     return 12.0 * elements / shortest(lambda: torch.add(a, b, out=c), device, seconds)
+
+
+def link_rate(ranks: Ranks, elements: int = 1 << 20, seconds: float = 1.0) -> float | None:
+    """Bytes a second that a rank passes on while gradients are added up; None for a rank alone.
+
+    A ring passes 2·(ranks − 1)/ranks of the bytes through every rank (``planning.messages``).
+    """
+    if ranks.count == 1:
+        return None
+    gradients, times = torch.zeros(elements), [torch.ones(())]
+    while float(sum(times)) < seconds * ranks.count:
+        began = time.perf_counter()
+        ranks.add(gradients)
+        times.append(torch.tensor(time.perf_counter() - began))
+        ranks.add(times[-1])
+    return 2 * GRADIENT_BYTES * elements * (ranks.count - 1) / float(min(times))
 
 
 def shortest(work: Callable[[], object], device: torch.device, seconds: float) -> float:
@@ -173,7 +213,8 @@ def quantities(done: Work) -> dict[str, float]:
 def fit(timings: Sequence[Timing], device: Device, dtype: Dtype, how: Implementation) -> Efficiency:
     """The shares under which the roofline comes nearest to timed steps, in relative error, within their bounds.
 
-    A step's time is linear in the shares' inverses. Raises ValueError for fewer timings than shares.
+    A step's time, less its messages, is linear in the shares' inverses. Raises ValueError for fewer timings than
+    shares.
     """
     from scipy.optimize import lsq_linear
 
@@ -181,28 +222,35 @@ def fit(timings: Sequence[Timing], device: Device, dtype: Dtype, how: Implementa
         raise ValueError(f"{len(timings)} timings cannot fix {len(SHARES) + 1} shares; time more configurations")
     peaks = dict.fromkeys(("products", "attention"), device.rate(dtype))
     peaks |= dict.fromkeys(("elementwise", "bandwidth"), device.bandwidth or 0.0)
-    rows = []
+    rows, rest = [], []
     for timing in timings:
-        done = quantities(work(timing.shape, Layout(rows=timing.rows), timing.micro, dtype, how))
+        layout = Layout(data=timing.ranks, rows=timing.rows)
+        done = quantities(work(timing.shape, layout, timing.micro, dtype, how))
+        said = messages(timing.shape, layout, device, timing.micro, LINK, ELEMENT_BYTES[dtype]).data
         ideal = [done[name] / peaks[name] for name in SHARES]
         rows.append(np.array([*ideal, done["launch"] * SLOWEST_LAUNCH]) / timing.seconds)
+        rest.append(max(0.0, 1 - said / timing.seconds))
     low = [*(1 / most for _, most in SHARES.values()), 0.0]
     high = [*(1 / least for least, _ in SHARES.values()), 1.0]
-    inverses = lsq_linear(np.array(rows), np.ones(len(rows)), (low, high), method="bvls", tol=1e-14).x
+    inverses = lsq_linear(np.array(rows), np.array(rest), (low, high), method="bvls", tol=1e-14).x
     shares = {name: float(1 / inverse) for name, inverse in zip(SHARES, inverses, strict=False)}
-    return Efficiency(**shares, launch=float(inverses[-1]) * SLOWEST_LAUNCH, implementation=how)
+    return replace(LINK, **shares, launch=float(inverses[-1]) * SLOWEST_LAUNCH, implementation=how)
 
 
-def measured_device(device: torch.device, seconds: float) -> Device:
-    """The device as the catalogue would have it, each number measured here in about ``seconds``."""
+def measured_device(device: torch.device, ranks: Ranks, seconds: float) -> Device:
+    """The device as the catalogue would have it, each number measured here in about ``seconds``.
+
+    Of a CPU it is one processor, with its share of the memory.
+    """
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         name, memory = properties.name, properties.total_memory
     else:
-        name, memory = processor_name(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        name, memory = processor_name(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // ranks.count
     fp32, bf16 = (product_rate(dtype, device, seconds=seconds) for dtype in (torch.float32, torch.bfloat16))
-    bandwidth = memory_bandwidth(device, seconds=seconds)
-    return Device(name, "measured here", True, memory, bandwidth, Rates(fp32=fp32, bf16=bf16), per_node=1)
+    bandwidth, link = memory_bandwidth(device, seconds=seconds), link_rate(ranks, seconds=seconds)
+    rates = Rates(fp32=fp32, bf16=bf16)
+    return Device(name, "measured here", True, memory, bandwidth, rates, link=link, per_node=ranks.count)
 
 
 def memory_in_use(device: torch.device) -> int:
@@ -217,48 +265,58 @@ def memory_in_use(device: torch.device) -> int:
 def calibrate(probes: Sequence[Probe] = PROBES, seconds: float = SECONDS, report: Report = silent) -> Machine:
     """Measure the machine that this process runs on, and fit its shares; ``seconds`` a configuration."""
     device = device_for("auto")
+    ranks = Ranks.join(device)
     compiles, _ = compile_for("always", device, 0.0)
     dtype: Dtype = "bf16" if precision_for("auto", device) == torch.bfloat16 else "fp32"
     timings: list[Timing] = []
-    base_memory, ways = (
-        0,
-        (True, False) if compiles else (False,),
-    )  # the base is that of a run, which compiles if it can
-    for compiled in ways:
-        for probe in probes:
-            timings.append(time_steps(probe.shape, probe.rows, probe.micro, device, compiled=compiled, seconds=seconds))
-            base_memory = base_memory or memory_in_use(device)
-            report("timing steps", len(timings), len(probes) * len(ways))
-    kind = measured_device(device, seconds)
-    how = Implementation(CHUNK_ELEMENTS, SHORT if device.type == "cpu" else 0)
+    base_memory = 0
+    ways = (True, False) if compiles else (False,)  # the base is that of a run, which compiles if it can
+    for compiled, probe in product(ways, probes):
+        timings.append(
+            time_steps(probe.shape, probe.rows, probe.micro, device, ranks, compiled=compiled, seconds=seconds)
+        )
+        base_memory = base_memory or memory_in_use(device)
+        report("timing steps", len(timings), len(probes) * len(ways))
+    kind = measured_device(device, ranks, seconds)
+    program = Implementation(CHUNK_ELEMENTS, SHORT if device.type == "cpu" else 0)
     eager, compiled_ = ([timing for timing in timings if timing.compiled == way] for way in (False, True))
     return Machine(
         device=kind,
         dtype=dtype,
-        eager=fit(eager, kind, dtype, how),
-        compiled=fit(compiled_, kind, dtype, how) if compiles else None,
+        eager=fit(eager, kind, dtype, program),
+        compiled=fit(compiled_, kind, dtype, program) if compiles else None,
         compile_seconds=max((timing.first for timing in compiled_), default=0.0),
         base_memory=base_memory,
         processor=processor_name(),
         cores=len(processors()),
-        threads=torch.get_num_threads(),
+        ranks=ranks.count,
         torch=torch_version(),
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
         timings=tuple(timings),
     )
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Measure and write to the path given."""
+def main(arguments: Sequence[str]) -> int:
+    """Measure and write to the path given; on a CPU as ranks that this process starts. Returns the exit status."""
     follow_parent()
     try:
-        with console() as report:
+        if (count := here()) > 1:
+            return together([sys.executable, "-m", "isoflop.training.calibrate", *arguments], processors()[:count])
+        leads = os.environ.get("RANK", "0") == "0"
+        with console() if leads else nullcontext(silent) as report:
             found = calibrate(report=report)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    found.save(Path(arguments[0]) if arguments else None)
-    print(found)
+        return INTERRUPTED
+    if leads:
+        found.save(Path(arguments[0]) if arguments else None)
+        print(found)
+    return 0
+
+
+def here() -> int:
+    """Ranks to start: one where there is a GPU, or where this process is one of them."""
+    return 1 if "WORLD_SIZE" in os.environ or device_for("auto").type == "cuda" else ranks_for(len(processors()))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,123 @@
+"""Training with all of one machine: its GPU, or one pinned, one-thread process per processor that share every batch.
+
+On a CPU two processes of one thread each are faster than two threads and easier to predict (docs/lab.md). Costs a
+second or two of starting, and the weights once per process. Left out: several GPUs and several machines, which are
+torchrun's to start; the loop reads its environment.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from isoflop.processors import processors, ranks_for
+from isoflop.progress import Report, silent
+from isoflop.training.config import TrainConfig
+from isoflop.training.hardware import device_for
+from isoflop.training.interrupt import INTERRUPTED, Interrupted, interruptible
+from isoflop.training.loop import train
+from isoflop.training.run import Run
+
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+
+
+def ranks_of(config: TrainConfig) -> int:
+    """Processes that train a run here: one where there is a GPU, or where torchrun has started several already."""
+    if "WORLD_SIZE" in os.environ or device_for(config.device).type == "cuda":
+        return 1
+    return ranks_for(config.batch.first // config.contexts.at(0))
+
+
+def train_here(config: TrainConfig, path: Path, report: Report = silent, ranks: int | None = None) -> dict[str, Any]:
+    """Train, or go on training, the run in directory ``path`` with ``ranks`` processes, by default :func:`ranks_of`.
+
+    Returns the summary. Raises what :func:`isoflop.training.loop.train` does, and RuntimeError with the last words of a
+    process that failed.
+    """
+    count = ranks_of(config) if ranks is None else ranks
+    if count == 1:
+        return train(config, path, report)
+    if count > len(processors()):
+        raise ValueError(f"{count} processes on {len(processors())} processors would only wait for each other")
+    run = Run(path)
+    run.start(config)
+    if run.summary is None:
+        train_with(processors()[:count], path, report)
+    assert run.summary is not None
+    return run.summary
+
+
+def train_with(processors: list[int], path: Path, report: Report) -> None:
+    """Train the run in directory ``path`` (its config is there) with one pinned, one-thread process per processor.
+
+    Raises Interrupted after Ctrl-C or SIGTERM, RuntimeError with the last words of a process that failed.
+    """
+    run, port = Run(path), free_port()
+    total, log = run.config.schedule.tokens, path / "ranks.log"
+    with interruptible() as stopped, log.open("ab") as output:
+        command = [sys.executable, "-m", "isoflop.training.rank", str(path)]
+        ranks = [start(command, rank, processors, port, output) for rank in range(len(processors))]
+        try:
+            while any(process.poll() is None for process in ranks):
+                time.sleep(0.5)
+                report(run.config.shape.name, run.tokens_so_far(), total)
+                failed = any(process.poll() not in (None, 0) for process in ranks)
+                if stopped() or failed:
+                    for process in ranks:
+                        process.terminate()
+                    for process in ranks:
+                        process.wait()
+        finally:
+            for process in ranks:
+                process.kill()
+    if run.summary is None:
+        if stopped() or all(process.returncode in (0, INTERRUPTED) for process in ranks):
+            raise Interrupted(f"stopped at {run.tokens_so_far():,} of {total:,} tokens; the same command goes on")
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("isoflop: ")]
+        raise RuntimeError(f"training {path} failed: {lines[-1] if lines else 'see ' + str(log)}")
+
+
+def together(command: list[str], processors: list[int]) -> int:
+    """Run one command as ranks, one pinned to each processor; the first exit status that is not 0, or 0.
+
+    Output and errors are this process's own.
+    """
+    port = free_port()
+    ranks = [start(command, rank, processors, port, None) for rank in range(len(processors))]
+    try:
+        while any(process.poll() is None for process in ranks) and not any(process.poll() for process in ranks):
+            time.sleep(0.1)
+        return next((process.returncode for process in ranks if process.returncode), 0)
+    finally:
+        for process in ranks:
+            process.kill()
+            process.wait()
+
+
+def start(
+    command: list[str], rank: int, processors: list[int], port: int, output: IO[bytes] | None
+) -> subprocess.Popen[bytes]:
+    """Start one rank, pinned to its processor, talking over loopback only; ``output`` None is this process's own."""
+    group = {"RANK": rank, "WORLD_SIZE": len(processors), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), "1")
+    environment = (
+        os.environ | single | {"GLOO_SOCKET_IFNAME": LOOPBACK} | {name: str(value) for name, value in group.items()}
+    )
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
+    )
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(process.pid, {processors[rank]})
+    return process
+
+
+def free_port() -> int:
+    """A port that is free on loopback now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

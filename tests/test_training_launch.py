@@ -1,0 +1,46 @@
+"""A run is trained by all of the machine, and the same whichever way it was started."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from isoflop.processors import processors
+from isoflop.training.config import TrainConfig
+from isoflop.training.launch import ranks_of, together, train_here
+
+Make = Callable[..., TrainConfig]
+
+
+def test_processes_are_as_many_as_the_first_batch_feeds(tiny_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config()  # a first batch of four sequences
+    for count, expected in ((1, 1), (2, 2), (3, 2), (4, 4), (64, 4)):
+        monkeypatch.setattr("isoflop.processors.processors", lambda count=count: list(range(count)))
+        assert ranks_of(config) == expected
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert ranks_of(config) == 1
+
+
+def test_more_processes_than_processors_are_refused(tiny_config: Make, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="would only wait for each other"):
+        train_here(tiny_config(), tmp_path / "run", ranks=len(processors()) + 1)
+
+
+def test_a_finished_run_returns_at_once_however_it_was_trained(tiny_config: Make, tmp_path: Path) -> None:
+    alone = train_here(tiny_config(), tmp_path / "run", ranks=1)
+    assert train_here(tiny_config(), tmp_path / "run", ranks=min(2, len(processors()))) == alone
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("pass", 0), ("import os, sys; sys.exit(3 * int(os.environ['RANK']))", 3)]
+)
+def test_ranks_end_together_with_the_first_status_that_is_not_zero(code: str, status: int) -> None:
+    assert together([sys.executable, "-c", code], [processors()[0]] * 2) == status
+
+
+def test_a_rank_that_fails_takes_the_others_with_it() -> None:
+    code = "import os, time; os.environ['RANK'] == '0' and time.sleep(600); raise SystemExit(4)"
+    assert together([sys.executable, "-c", code], [processors()[0]] * 2) == 4
