@@ -154,3 +154,12 @@ def test_memory_too_small_for_any_model_is_refused_with_the_smallest() -> None:
     with pytest.raises(ValueError, match="holds no Llama with a vocabulary of 128,256"):
         Serving.on("1 GB", "bf16").largest(128_256, 8192)
     assert math.isfinite(Serving.on("4 GB", "int4").largest(512, 256).total)
+
+
+@pytest.mark.parametrize("devices", [64, 1024])
+def test_the_quick_bound_never_rules_out_a_layout_that_fits(devices: int) -> None:
+    work = job(RELEASED["Llama 3 70B"].shape, 1e12, on("H100", devices))
+    layouts = list(work.layouts(devices))
+    assert layouts
+    for layout in layouts:
+        assert work.on.at_least(work.longest, layout) <= work.on.memory(work.longest, layout).total

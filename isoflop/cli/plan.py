@@ -61,7 +61,7 @@ class Arguments:
         out: Directory to write config.toml and plan.json to.
         figures: Directory to write the plan's figures to.
         candidates: Print every candidate shape and why it was dropped.
-        calibrate: Measure this machine (about a minute) and remember it.
+        calibrate: Measure this machine (some minutes, alone on it) and remember it.
         seed: Seed of every draw.
         json: Print as JSON.
     """

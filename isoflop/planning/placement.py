@@ -114,7 +114,9 @@ class Job:
 
     def fastest(self, devices: int) -> tuple[Layout, TrainingMemory, StepTime] | None:
         """The layout of so many devices that trains fastest among those that fit; None where none does."""
-        timed = sorted(((self.seconds(layout), layout) for layout in self.layouts(devices)), key=lambda pair: pair[0])
+        most = ROOM * (self.device.memory or math.inf)
+        hopeful = (layout for layout in self.layouts(devices) if self.on.at_least(self.longest, layout) <= most)
+        timed = sorted(((self.seconds(layout), layout) for layout in hopeful), key=lambda pair: pair[0])
         for _, layout in timed:
             memory = self.on.memory(self.longest, layout)
             if fits(memory, self.device):

@@ -51,7 +51,7 @@ class Resources:
             return cls(None, None, GPU)
         if text == "here":
             if here is None:
-                raise ValueError("this machine was not measured; run isoflop plan --calibrate once (minutes)")
+                raise ValueError("this machine was not measured; run isoflop plan --calibrate once")
             if devices not in (None, here.ranks):
                 raise ValueError(f"this machine trains in {here.ranks} processes, not {devices}; leave --devices out")
             return cls(here.device, here.ranks, here.efficiency(), here.dtype, here)
@@ -90,6 +90,13 @@ class Resources:
     def state_bytes(self) -> int:
         """Bytes of a parameter's weights, gradient and moments."""
         return self.numerics.weights + self.numerics.gradients + self.numerics.optimizer
+
+    def at_least(self, shape: Shape, layout: Layout) -> float:
+        """Bytes that weights and moments alone take of the fullest device, at the least: a bound that costs nothing."""
+        shares = {"weights": layout.replicas if layout.sharding == "weights" else 1}
+        shares["optimizer"] = 1 if layout.sharding == "none" else layout.replicas
+        each = sum(getattr(self.numerics, part) / share for part, share in shares.items())
+        return each * shape.total / (layout.tensor * layout.pipeline)
 
     def memory(self, shape: Shape, layout: Layout) -> TrainingMemory:
         """Memory of the fullest device."""

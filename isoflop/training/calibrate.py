@@ -2,8 +2,8 @@
 
 ``planning.throughput`` says a step's time as a sum of quantities over peaks times shares. Here the peaks are measured
 alone, steps of well-spread small configurations are timed as ``training/loop.py`` does them, and the shares follow by
-least squares of relative errors within bounds. On two AVX2 cores that took 2 min 11 s, a third of it compiling;
-steps are faster where bf16 is native. Run as ``python -m isoflop.training.calibrate OUT``.
+least squares of relative errors within bounds. On two AVX2 cores that took 4 min 10 s, half of it compiling; less
+where bf16 is native. Run as ``python -m isoflop.training.calibrate [OUT]``.
 
 A CPU is measured as ``isoflop train`` uses it, by a pinned, one-thread process per processor all at once, so that what
 they take from each other is in the figures; a device is then one processor, and adding up gradients its link. Other
@@ -35,7 +35,7 @@ from isoflop.planning.efficiency import Efficiency
 from isoflop.planning.hardware import Device, Dtype, Rates
 from isoflop.planning.ladder import shape_for
 from isoflop.planning.layout import Layout
-from isoflop.planning.machine import Machine, Timing, processor_name, torch_version
+from isoflop.planning.machine import Machine, Timing, processor_name, remembered, torch_version
 from isoflop.planning.messages import GRADIENT_BYTES, messages
 from isoflop.planning.shape import Shape
 from isoflop.planning.work import ELEMENT_BYTES, Implementation, Work, work
@@ -262,8 +262,13 @@ def memory_in_use(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def calibrate(probes: Sequence[Probe] = PROBES, seconds: float = SECONDS, report: Report = silent) -> Machine:
-    """Measure the machine that this process runs on, and fit its shares; ``seconds`` a configuration."""
+def calibrate(
+    probes: Sequence[Probe] = PROBES, seconds: float = SECONDS, cores: int | None = None, report: Report = silent
+) -> Machine:
+    """Measure the machine that this process runs on, and fit its shares; ``seconds`` a configuration.
+
+    ``cores`` are all that may be used, where this process is pinned to one of them.
+    """
     device = device_for("auto")
     ranks = Ranks.join(device)
     compiles, _ = compile_for("always", device, 0.0)
@@ -288,7 +293,7 @@ def calibrate(probes: Sequence[Probe] = PROBES, seconds: float = SECONDS, report
         compile_seconds=max((timing.first for timing in compiled_), default=0.0),
         base_memory=base_memory,
         processor=processor_name(),
-        cores=len(processors()),
+        cores=cores or len(processors()),
         ranks=ranks.count,
         torch=torch_version(),
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -296,19 +301,20 @@ def calibrate(probes: Sequence[Probe] = PROBES, seconds: float = SECONDS, report
     )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure and write to the path given; on a CPU as ranks that this process starts. Returns the exit status."""
+def main(out: Path, cores: int) -> int:
+    """Measure and write to ``out``; on a CPU as ranks that this process starts. Returns the exit status."""
     follow_parent()
     try:
         if (count := here()) > 1:
-            return together([sys.executable, "-m", "isoflop.training.calibrate", *arguments], processors()[:count])
+            again = [sys.executable, "-m", "isoflop.training.calibrate", str(out), str(cores)]
+            return together(again, processors()[:count])
         leads = os.environ.get("RANK", "0") == "0"
         with console() if leads else nullcontext(silent) as report:
-            found = calibrate(report=report)
+            found = calibrate(cores=cores, report=report)
     except KeyboardInterrupt:
         return INTERRUPTED
     if leads:
-        found.save(Path(arguments[0]) if arguments else None)
+        found.save(out)
         print(found)
     return 0
 
@@ -319,4 +325,5 @@ def here() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else remembered()
+    sys.exit(main(path, int(sys.argv[2]) if len(sys.argv) > 2 else len(processors())))
