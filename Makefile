@@ -18,8 +18,8 @@ help:            ## this list
 quickstart: $(VENV)/ready        ## the whole loop on this machine in about 12 minutes, installation included
 	$(BIN)/isoflop quickstart --out $(OUT) $(ARGS)
 
-test: $(VENV)/ready-dev lint     ## style, types and all tests
-	$(BIN)/python -m pytest
+test: $(VENV)/ready-dev lint     ## style, types and all tests, on all processors
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/ready-dev          ## style and types
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,10 @@ from isoflop.planning.schedule import BatchRamp, Schedule
 from isoflop.planning.shape import Shape
 from isoflop.tokens.prepare import PrepareConfig, prepare
 from isoflop.training.config import TrainConfig
+
+# Before anything loads torch: threads that wait for each other's turn cost far more than they bring to small tensors.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 WORDS = ["law", "compute", "token", "model", "loss", "budget", "scale", "small", "large", "train", "predict", "curve"]
 

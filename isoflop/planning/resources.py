@@ -93,10 +93,9 @@ class Resources:
 
     def at_least(self, shape: Shape, layout: Layout) -> float:
         """Bytes that weights and moments alone take of the fullest device, at the least: a bound that costs nothing."""
-        shares = {"weights": layout.replicas if layout.sharding == "weights" else 1}
-        shares["optimizer"] = 1 if layout.sharding == "none" else layout.replicas
-        each = sum(getattr(self.numerics, part) / share for part, share in shares.items())
-        return each * shape.total / (layout.tensor * layout.pipeline)
+        weights = self.numerics.weights / (layout.replicas if layout.sharding == "weights" else 1)
+        moments = self.numerics.optimizer / (1 if layout.sharding == "none" else layout.replicas)
+        return (weights + moments) * shape.total / (layout.tensor * layout.pipeline)
 
     def memory(self, shape: Shape, layout: Layout) -> TrainingMemory:
         """Memory of the fullest device."""
