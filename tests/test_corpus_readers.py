@@ -9,9 +9,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isoflop.corpus import SUFFIXES, CorpusError, Document, Reading, documents, read, streams
+from isoflop.corpus import SUFFIXES, CorpusError, Reading, documents, read, streams
 from isoflop.corpus.document import RecordError
-from isoflop.corpus.readers import _json_text
+from isoflop.corpus.record import from_record, parse
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 
@@ -34,8 +34,9 @@ def test_every_suffix_gives_the_same_texts_with_their_places(tmp_path):
     (tmp_path / "f.csv").write_bytes(b"not,read\n")
     found = list(documents(str(tmp_path)))
     names = ("a.jsonl", "b.jsonl.gz", "c.jsonl.zst")
-    records = [Document(text, f"{name}:{n}") for name in names for n, text in ((1, "one"), (2, "zwei"))]
-    assert found == [*records, Document("three\n", "d.txt:1"), Document("# four\n", "e.md:1")]
+    expected = [(text, f"{name}:{n}") for name in names for n, text in ((1, "one"), (2, "zwei"))]
+    assert [(d.text, d.place) for d in found] == [*expected, ("three\n", "d.txt:1"), ("# four\n", "e.md:1")]
+    assert all(document.id == document.place for document in found)
 
 
 def test_the_order_is_that_of_relative_paths_however_they_were_made(tmp_path):
@@ -205,7 +206,7 @@ def test_lines_are_those_of_the_whole_wherever_blocks_end(parts, block):
 @given(st.binary(max_size=200) | st.text().map(lambda t: json.dumps({"text": t}).encode()))
 def test_any_line_is_a_text_or_a_bad_record(line):
     try:
-        text = _json_text(line)
+        text = from_record(parse(line), "a:1").text
     except RecordError:
         return
     assert text == json.loads(line)["text"]

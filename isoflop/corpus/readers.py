@@ -12,15 +12,18 @@ Costs one pass over the disk and the memory of the longest record; zstd JSON lin
 150 MB/s of text a core.
 """
 
-import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from isoflop.corpus import streams
 from isoflop.corpus.document import CorpusError, Document, Reading, RecordError
+from isoflop.corpus.record import decoded, from_record, parse
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".jsonl.zst", ".jsonl.gz")
+
+_PART = re.compile(r"[-_.]?\d+([-_]of[-_]\d+)?$")
 
 
 def read(path: str | Path, reading: Reading | None = None) -> Iterator[Document]:
@@ -40,6 +43,7 @@ def read(path: str | Path, reading: Reading | None = None) -> Iterator[Document]
 def _documents(root: Path, files: list[Path], reading: Reading) -> Iterator[Document]:
     for file in files:
         name = file.relative_to(root).as_posix() if file != root else file.name
+        source = _collection(file, root)
         json_lines = not file.name.endswith((".txt", ".md"))
         raw = streams.blocks(file, reading)
         for number, record in enumerate(streams.lines(file, raw) if json_lines else streams.pieces(raw), 1):
@@ -48,43 +52,31 @@ def _documents(root: Path, files: list[Path], reading: Reading) -> Iterator[Docu
             reading.records += 1
             place = f"{name}:{number}"
             try:
-                text = _json_text(record) if json_lines else _plain_text(record)
+                document = from_record(parse(record), place, source) if json_lines else _plain(record, place, source)
             except RecordError as error:
                 reading.quarantine(place, str(error))
                 continue
-            if text:
-                yield Document(text, place)
+            if document.text:
+                yield document
             else:
                 reading.empty += 1
     reading.finish(root)
 
 
-def _plain_text(data: bytes) -> str:
-    try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise RecordError(f"not UTF-8 at byte {error.start}") from error
-    if "\0" in text:
-        raise RecordError("holds NUL bytes")
-    return text
+def _plain(data: bytes, place: str, source: str) -> Document:
+    return Document(decoded(data), place, place, source)
 
 
-def _json_text(line: bytes) -> str:
-    """The field ``text`` of one JSON object; anything that is not exactly that is a bad record."""
-    try:
-        record = json.loads(_plain_text(line))
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"broken JSON ({error})") from error
-    if not isinstance(record, dict) or "text" not in record:
-        raise RecordError('no field "text"')
-    text = record["text"]
-    if not isinstance(text, str):
-        raise RecordError(f'"text" is not a string but {type(text).__name__}')
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair, UTF-8 cannot
-        raise RecordError(f"lone surrogate at character {error.start}") from error
-    return text
+def _collection(file: Path, root: Path) -> str:
+    """What a file without the word of its records belongs to: the first folder below ``root``, else its own name.
+
+    Numbers at the end of a name count its parts, and text files lying in ``root`` itself are one collection.
+    """
+    if file != root and len(parts := file.relative_to(root).parts) > 1:
+        return parts[0]
+    stem = file.name[: -len(next(suffix for suffix in SUFFIXES if file.name.endswith(suffix)))]
+    stem = "" if file != root and file.name.endswith((".txt", ".md")) else _PART.sub("", stem)
+    return stem or root.resolve().name
 
 
 def _files(root: Path) -> list[Path]:
