@@ -1,27 +1,20 @@
-"""Documents from a file or folder of text or JSON lines.
-
-A ``.jsonl`` record is a document: its field ``text``. A ``.txt`` or ``.md`` file is a document up to 64 KiB;
-a longer one is cut at blank lines into pieces of about that size, so that a single large text file can be
-streamed and has something to hold out for validation.
+"""Documents from a file or folder, in any of the formats of :mod:`isoflop.corpus.formats`.
 
 Folders are read recursively in the sorted order of relative paths. Left out: names that start with a dot
 (``.git`` and friends), linked folders, and linked files whose target lies outside the folder, so that a
 folder from elsewhere cannot draw in files that it does not contain.
 
-Costs one pass over the disk and the memory of the longest record; zstd JSON lines come out at about
-150 MB/s of text a core.
+Costs one pass over the disk and the memory of the longest record.
 """
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from isoflop.corpus import streams
 from isoflop.corpus.document import CorpusError, Document, Reading, RecordError
-from isoflop.corpus.record import decoded, from_record, parse
-
-SUFFIXES = (".txt", ".md", ".jsonl", ".jsonl.zst", ".jsonl.gz")
+from isoflop.corpus.formats import ONE_DOCUMENT, SUFFIXES, Record, records, suffix_of
+from isoflop.corpus.record import from_record
 
 _PART = re.compile(r"[-_.]?\d+([-_]of[-_]\d+)?$")
 
@@ -29,9 +22,9 @@ _PART = re.compile(r"[-_.]?\d+([-_]of[-_]\d+)?$")
 def read(path: str | Path, reading: Reading | None = None) -> Iterator[Document]:
     """The documents of a file or folder, in the order of file names and records.
 
-    Bad records (broken JSON, no string in ``text``, not UTF-8) go to ``reading``'s quarantine. Raises
-    CorpusError at once if there is nothing to read at ``path``, and while iterating if a file is damaged
-    or not text, or, at the end, if too many records were bad or none held text.
+    Bad records (broken JSON, no string in ``text``, not UTF-8, a page that is a bomb) go to ``reading``'s
+    quarantine. Raises CorpusError at once if there is nothing to read at ``path``, and while iterating if a file is
+    damaged or not text, or, at the end, if too many records were bad or none held text.
     """
     root = Path(path).expanduser()
     reading = reading or Reading()
@@ -43,28 +36,28 @@ def read(path: str | Path, reading: Reading | None = None) -> Iterator[Document]
 def _documents(root: Path, files: list[Path], reading: Reading) -> Iterator[Document]:
     for file in files:
         name = file.relative_to(root).as_posix() if file != root else file.name
-        source = _collection(file, root)
-        json_lines = not file.name.endswith((".txt", ".md"))
-        raw = streams.blocks(file, reading)
-        for number, record in enumerate(streams.lines(file, raw) if json_lines else streams.pieces(raw), 1):
-            if not record.strip():
-                continue
-            reading.records += 1
-            place = f"{name}:{number}"
-            try:
-                document = from_record(parse(record), place, source) if json_lines else _plain(record, place, source)
-            except RecordError as error:
-                reading.quarantine(place, str(error))
-                continue
-            if document.text:
-                yield document
-            else:
-                reading.empty += 1
+        yield from taken(records(file, reading), name, _collection(file, root), reading)
     reading.finish(root)
 
 
-def _plain(data: bytes, place: str, source: str) -> Document:
-    return Document(decoded(data), place, place, source)
+def taken(found: Iterable[Record], name: str, source: str, reading: Reading) -> Iterator[Document]:
+    """The documents of the records of one file, the bad put in quarantine and the empty counted and left out."""
+    for number, record in enumerate(found, 1):
+        if record is None:
+            continue
+        reading.records += 1
+        place = f"{name}:{number}"
+        try:
+            if isinstance(record, RecordError):
+                raise record
+            document = from_record(record, place, source)
+        except RecordError as error:
+            reading.quarantine(place, str(error))
+            continue
+        if document.text:
+            yield document
+        else:
+            reading.empty += 1
 
 
 def _collection(file: Path, root: Path) -> str:
@@ -74,8 +67,9 @@ def _collection(file: Path, root: Path) -> str:
     """
     if file != root and len(parts := file.relative_to(root).parts) > 1:
         return parts[0]
-    stem = file.name[: -len(next(suffix for suffix in SUFFIXES if file.name.endswith(suffix)))]
-    stem = "" if file != root and file.name.endswith((".txt", ".md")) else _PART.sub("", stem)
+    stem = _PART.sub("", file.name.removesuffix(suffix_of(file)))
+    if file != root and file.name.endswith(ONE_DOCUMENT):
+        stem = ""
     return stem or root.resolve().name
 
 
