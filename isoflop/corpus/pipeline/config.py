@@ -27,6 +27,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +197,7 @@ def _pairs(old: Any, new: Any) -> Iterator[tuple[Any, Any, Any]]:
     if isinstance(old, dict):
         yield from ((key, old.get(key), new.get(key)) for key in old | new)
         return
-    longest = range(max(len(old), len(new)))
-    yield from ((i + 1, *(values[i] if i < len(values) else None for values in (old, new))) for i in longest)
+    yield from ((number, a, b) for number, (a, b) in enumerate(zip_longest(old, new), 1))
 
 
 def _brief(value: Any) -> str:
