@@ -17,6 +17,9 @@ import xxhash
 from isoflop.corpus.document import Document
 from isoflop.corpus.pipeline.excerpts import Segment, edits, excerpt
 
+KEPT = 4
+"""As many more kept documents are shown than of one reason, because every reason's are shown beside some."""
+
 
 @dataclass
 class Tally:
@@ -85,13 +88,14 @@ class StageAccount:
         """What ``to_json`` wrote."""
         reasons, sources = ({key: Tally(**t) for key, t in plain[name].items()} for name in ("reasons", "sources"))
         tallies = [Tally(**plain[name]) for name in ("received", "judged", "kept", "edited")]
-        return cls(*tallies, reasons=reasons, sources=sources)
+        return cls(tallies[0], tallies[1], tallies[2], tallies[3], reasons, sources)
 
 
 @dataclass(frozen=True)
 class Example:
-    """A document to look at: how it was treated ("kept", "edited" or "dropped"), and its text as segments."""
+    """A document to look at: how a stage treated it ("kept", "edited" or "dropped"), and its text as segments."""
 
+    stage: str
     treated: str
     place: str
     source: str
@@ -102,32 +106,34 @@ class Example:
 
 @dataclass
 class Reservoir:
-    """The few documents of each drawer whose keys are smallest; ``limit`` to a drawer, whatever is offered."""
+    """The few documents of each drawer whose keys are smallest: ``limit`` whatever is offered, and more of the kept."""
 
     limit: int
     seed: int
     drawers: dict[str, list[tuple[int, tuple[Any, ...]]]] = field(default_factory=dict)
 
     def offer(
-        self, drawer: str, treated: str, document: Document, reason: str = "", detail: str = "", after: str = ""
+        self, stage: str, treated: str, document: Document, reason: str = "", detail: str = "", after: str = ""
     ) -> None:
-        """Let a document take part in the draw; the rest is what ``example`` needs of it, should it win."""
+        """Let a document take part in the draw of its stage, treatment and reason."""
+        drawer = f"{stage}/{treated}/{reason}"
         key = xxhash.xxh3_64_intdigest(f"{document.place}\0{document.id}\0{drawer}".encode(), seed=self.seed)
-        self.put(drawer, key, (treated, document, reason, detail, after))
+        self.put(drawer, key, (stage, treated, document, reason, detail, after), treated)
 
-    def put(self, drawer: str, key: int, entry: tuple[Any, ...]) -> None:
+    def put(self, drawer: str, key: int, entry: tuple[Any, ...], treated: str) -> None:
         """The same, with a key that is known. Of equal keys the first stays."""
+        limit = self.limit * (KEPT if treated == "kept" else 1)
         held = self.drawers.setdefault(drawer, [])
-        if len(held) < self.limit or (held and key < held[-1][0]):
+        if len(held) < limit or (held and key < held[-1][0]):
             held.append((key, entry))
             held.sort(key=lambda pair: pair[0])
-            del held[self.limit :]
+            del held[limit:]
 
 
-def example(treated: str, document: Document, reason: str, detail: str, after: str) -> Example:
+def example(stage: str, treated: str, document: Document, reason: str, detail: str, after: str) -> Example:
     """A document as it is shown: an edited one by what changed, another by its beginning and end."""
     segments = edits(document.text, after) if treated == "edited" else excerpt(document.text)
-    return Example(treated, document.place, document.source, reason, detail, segments)
+    return Example(stage, treated, document.place, document.source, reason, detail, segments)
 
 
 def drawn(reservoir: Reservoir) -> list[dict[str, Any]]:
@@ -144,6 +150,6 @@ def draw_again(draws: Iterable[Iterable[dict[str, Any]]], limit: int) -> list[di
     reservoir = Reservoir(limit, 0)
     for winners in draws:
         for winner in winners:
-            reservoir.put(winner["drawer"], winner["key"], (winner,))
+            reservoir.put(winner["drawer"], winner["key"], (winner,), winner["treated"])
     held = [pair[1][0] for _, drawer in sorted(reservoir.drawers.items()) for pair in drawer]
     return [{name: value for name, value in winner.items() if name not in ("drawer", "key")} for winner in held]

@@ -113,16 +113,15 @@ class Batch:
             verdict = _not_empty(document, next(verdicts)) if taken else document
             if isinstance(verdict, Dropped):
                 account.drop(verdict.reason, size)
-                drawer = f"{label}/dropped/{verdict.reason}"
-                reservoir.offer(drawer, "dropped", document, verdict.reason, verdict.detail)
+                reservoir.offer(label, "dropped", document, verdict.reason, verdict.detail)
                 continue
             after = size
             if verdict.text != document.text:
                 after = len(verdict.text.encode())
                 account.edited.count(size - after)
-                reservoir.offer(f"{label}/edited", "edited", document, after=verdict.text)
+                reservoir.offer(label, "edited", document, after=verdict.text)
             elif taken:
-                reservoir.offer(f"{label}/kept", "kept", document)
+                reservoir.offer(label, "kept", document)
             account.keep(verdict.source, after)
             documents.append(verdict)
             sizes.append(after)
