@@ -95,7 +95,7 @@ class Fails(Stage):
         return document
 
 
-def write_corpus(folder: Path, documents: int = 240, seed: int = 0) -> Path:
+def write_corpus(folder: Path, documents: int = 120, seed: int = 0) -> Path:
     """Three files of documents, some short, some copies of each other, some with a secret."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)

@@ -27,7 +27,7 @@ SOURCES, REASONS = 40, 15
 KINDS = ("dropped", "kept", "edited")
 
 RULES = """
-main{max-width:58rem}
+main{max-width:58rem}.facts{grid-template-columns:repeat(auto-fill,minmax(7.4rem,1fr))}
 .share{display:inline-block;height:.55em;border-radius:.15em;background:var(--second);opacity:.6;margin-right:.5em}
 .share.lost{background:var(--accent)}
 """
@@ -119,7 +119,7 @@ def _reaches(cleaning: Cleaning) -> Iterator[Reach]:
         told += [f"{edited['documents']:,} edited"] if edited["documents"] else []
         yield Reach(
             label[3:],
-            f"of {percent(account['judged']['bytes'], received['bytes'])}" if account["judged"] != received else "",
+            f"shown {percent(account['judged']['bytes'], received['bytes'])}" if account["judged"] != received else "",
             received["bytes"] / whole,
             kept["bytes"] / whole,
             f"−{data_size(lost)} · {percent(lost, received['bytes'])}" if lost > 0 else "",

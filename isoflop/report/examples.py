@@ -12,9 +12,8 @@ from isoflop.report.markup import folded, text
 
 Example = dict[str, Any]
 
-OPEN = 1
-"""Pairs of every reason that are shown at once; the others open on demand."""
 REASONS = 12
+"""The most reasons of a stage of which documents are shown."""
 
 SEGMENTS = {
     "=": "{}",
@@ -52,9 +51,7 @@ def pairs(dropped: Sequence[Example], kept: Sequence[Example], reasons: dict[str
     parts = []
     for reason, said in list(reasons.items())[:REASONS]:
         rows = [_pair(one, _partner(one, pool)) for one in dropped if one["reason"] == reason]
-        parts.append(f"<h4>{text(reason)} <small>{text(said)}</small></h4>" + "".join(rows[:OPEN]))
-        if rows[OPEN:]:
-            parts.append(folded(f"{len(rows) - OPEN} more", "".join(rows[OPEN:])))
+        parts.append(f"<h4>{text(reason)} <small>{text(said)}</small></h4>{_opening(rows, 1)}")
     if len(reasons) > REASONS:
         parts.append(f'<p class="small">and {len(reasons) - REASONS} more reasons</p>')
     return "".join(parts)
@@ -62,8 +59,21 @@ def pairs(dropped: Sequence[Example], kept: Sequence[Example], reasons: dict[str
 
 def diffs(edited: Sequence[Example]) -> str:
     """What edits changed."""
+    if not edited:
+        return ""
     cards = [_card(one) for one in edited]
-    return "".join(cards[:2]) + (folded(f"{len(cards) - 2} more", "".join(cards[2:])) if cards[2:] else "")
+    return (
+        "<h4>edits</h4>"
+        + "".join(cards[:2])
+        + (folded(f"{len(cards) - 2} more", "".join(cards[2:])) if cards[2:] else "")
+    )
+
+
+def _opening(cards: Sequence[str], shown: int) -> str:
+    """The first few, and the others to be opened."""
+    return "".join(cards[:shown]) + (
+        folded(f"{len(cards) - shown} more", "".join(cards[shown:])) if cards[shown:] else ""
+    )
 
 
 def _partner(one: Example, pool: list[Example]) -> Example | None:

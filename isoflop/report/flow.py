@@ -14,19 +14,19 @@ from isoflop.report.markup import text
 HEIGHT = 100
 WIDEST = 86.0
 """Percent of the track that all the bytes take; the rest is for what leaves."""
+ASPECT = 7.4
+"""Width over height of a stretch on a desk's screen: what leaves is drawn as thick as the river narrows."""
 
 RULES = """
 .river{margin:1.6rem 0 .6rem;font-size:.875rem;line-height:1.35}
-.reach{display:grid;grid-template-columns:9.5rem 1fr 11rem;column-gap:1rem;align-items:stretch;min-height:3.4rem}
-.reach>*{align-self:center}.reach svg{align-self:stretch;display:block;width:100%;height:100%;min-height:3.4rem}
-.reach.end{min-height:0}.reach.end svg{min-height:0;height:.9rem}
+.reach{display:grid;grid-template-columns:9.5rem 1fr 12rem;column-gap:1rem;align-items:center}
+.reach svg{display:block;width:100%;height:calc(3.6rem + 1px);margin-bottom:-1px}.reach.end svg{height:1.7rem}
 .reach .name{font-weight:600;overflow-wrap:anywhere}.reach small{display:block;color:var(--soft);font-weight:400}
 .reach .lost{color:var(--accent);font-weight:600}.reach .none{color:var(--soft)}
-.water{fill:var(--second);opacity:.5}.gone{fill:url(#gone)}
-@media(max-width:36rem){.reach{grid-template-columns:1fr auto;column-gap:.6rem}
- .reach svg{grid-row:2;grid-column:1/3;min-height:2.2rem;height:2.2rem}
- .reach .name,.reach .lost,.reach .none{padding-top:.4rem}
- .reach .lost,.reach .none{text-align:right}}
+.water{fill:color-mix(in srgb,var(--second) 55%,var(--paper))}.gone{fill:url(#gone)}
+@media(max-width:36rem){.reach{grid-template-columns:1fr 1fr;column-gap:.6rem}.reach.end{grid-template-columns:1fr}
+ .reach svg{grid-row:2;grid-column:1/3;height:2.4rem}.reach.end svg{grid-row:2;grid-column:1;height:1rem}
+ .reach>div{padding:.35rem 0}.reach .lost,.reach .none{text-align:right}}
 """
 
 FADE = (
@@ -70,11 +70,11 @@ def _spill(a: float, b: float) -> str:
     """What leaves between widths ``a`` and ``b``: a ribbon that bends to the right and fades."""
     if a <= b:
         return ""
-    thick = max(4.0, min(56.0, 2.2 * (a - b)))
-    top, bottom = 50 - thick / 2, 50 + thick / 2
+    thick = max(1.5, min(70.0, ASPECT * (a - b)))
+    top, bottom, bend = 50 - thick / 2, 50 + thick / 2, min(5.0, (100 - a) / 3)
     return (
-        f'<path class="gone" d="M{b:.2f} 0H{a:.2f}C{a:.2f} {top:.1f} {a + 4:.2f} {top:.1f} 100 {top:.1f}'
-        f'V{bottom:.1f}C{b + 4:.2f} {bottom:.1f} {b:.2f} {bottom:.1f} {b:.2f} {HEIGHT}Z"/>'
+        f'<path class="gone" d="M{b:.2f} 0H{a:.2f}C{a:.2f} {top:.1f} {a:.2f} {top:.1f} {a + bend:.2f} {top:.1f}H100'
+        f'V{bottom:.1f}H{b + bend:.2f}C{b:.2f} {bottom:.1f} {b:.2f} {bottom:.1f} {b:.2f} 0Z"/>'
     )
 
 
