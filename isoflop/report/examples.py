@@ -59,21 +59,13 @@ def pairs(dropped: Sequence[Example], kept: Sequence[Example], reasons: dict[str
 
 def diffs(edited: Sequence[Example]) -> str:
     """What edits changed."""
-    if not edited:
-        return ""
-    cards = [_card(one) for one in edited]
-    return (
-        "<h4>edits</h4>"
-        + "".join(cards[:2])
-        + (folded(f"{len(cards) - 2} more", "".join(cards[2:])) if cards[2:] else "")
-    )
+    return f"<h4>edits</h4>{_opening([_card(one) for one in edited], 2)}" if edited else ""
 
 
 def _opening(cards: Sequence[str], shown: int) -> str:
     """The first few, and the others to be opened."""
-    return "".join(cards[:shown]) + (
-        folded(f"{len(cards) - shown} more", "".join(cards[shown:])) if cards[shown:] else ""
-    )
+    more = folded(f"{len(cards) - shown} more", "".join(cards[shown:])) if cards[shown:] else ""
+    return "".join(cards[:shown]) + more
 
 
 def _partner(one: Example, pool: list[Example]) -> Example | None:

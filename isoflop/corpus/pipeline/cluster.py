@@ -8,6 +8,8 @@ are the same, each committed by a rename.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -40,12 +42,15 @@ class RayPool:
     def __enter__(self) -> RayPool:
         ray = _ray()
         settings: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+        environment = dict(ONE_THREAD)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone unasked
         if self.address == LOCAL:
             settings |= {"num_cpus": self.workers or len(processors()), "include_dashboard": False}
             settings |= {"_node_ip_address": "127.0.0.1", "address": "local"}
+            environment["PYTHONPATH"] = os.pathsep.join(sys.path)  # a user's own stages are found there too
         else:
             settings |= {"address": self.address}
-        ray.init(runtime_env={"env_vars": ONE_THREAD}, **settings)
+        ray.init(runtime_env={"env_vars": environment}, **settings)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
