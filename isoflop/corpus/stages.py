@@ -13,7 +13,40 @@ from typing import Any
 from isoflop import config
 from isoflop.corpus.stage import Stage
 
-STAGES: dict[str, str] = {}
+STAGES: dict[str, str] = {
+    # sources with a cleaner of their own
+    "html": "isoflop.corpus.sources.html:Html",
+    "wikipedia": "isoflop.corpus.sources.wikipedia:Wikipedia",
+    "arxiv": "isoflop.corpus.sources.arxiv:Arxiv",
+    "stackexchange": "isoflop.corpus.sources.stackexchange:StackExchange",
+    "books": "isoflop.corpus.sources.books:Books",
+    "github": "isoflop.corpus.sources.github:Github",
+    "pii": "isoflop.corpus.pii:Pii",
+    # rules
+    "normalize": "isoflop.corpus.rules.normalize:Normalize",
+    "url": "isoflop.corpus.rules.url:Url",
+    "gopher_quality": "isoflop.corpus.rules.gopher_quality:GopherQuality",
+    "gopher_repetition": "isoflop.corpus.rules.gopher_repetition:GopherRepetition",
+    "c4": "isoflop.corpus.rules.c4:C4",
+    "fineweb": "isoflop.corpus.rules.fineweb:FineWeb",
+    "ccnet_length": "isoflop.corpus.rules.ccnet:CCNetLength",
+    "llama3_lines": "isoflop.corpus.rules.llama3_lines:RepeatedLines",
+    "llama3_words": "isoflop.corpus.rules.llama3_words:DirtyWords",
+    "llama3_tokens": "isoflop.corpus.rules.llama3_tokens:TokenOutliers",
+    # duplicates
+    "exact_duplicates": "isoflop.corpus.dedup.exact:ExactDuplicates",
+    "near_duplicates": "isoflop.corpus.dedup.minhash:NearDuplicates",
+    "duplicate_lines": "isoflop.corpus.dedup.lines:DuplicateLines",
+    "duplicate_paragraphs": "isoflop.corpus.dedup.lines:DuplicateParagraphs",
+    "repeated_spans": "isoflop.corpus.dedup.substring:RepeatedSpans",
+    "book_overlap": "isoflop.corpus.dedup.books:BookOverlap",
+    "decontaminate": "isoflop.corpus.dedup.decontaminate:Decontaminate",
+    # models
+    "language": "isoflop.corpus.models.language:Language",
+    "quality_classifier": "isoflop.corpus.models.quality:QualityClassifier",
+    "perplexity": "isoflop.corpus.models.perplexity:Perplexity",
+    "topics": "isoflop.corpus.models.topics:Topics",
+}
 
 
 def stage_class(name: str) -> type[Stage]:

@@ -118,6 +118,10 @@ class CleanConfig:
         """A name for every step that is unique among them and sorts in their order: ``"03-minhash"``."""
         return [f"{number:02d}-{step.stage.name}" for number, step in enumerate(self.steps, 1)]
 
+    def has(self, name: str) -> bool:
+        """Whether a stage of this name is among the steps."""
+        return any(step.stage.name == name for step in self.steps)
+
     def table(self) -> dict[str, Any]:
         """As plain values, the way TOML spells them."""
         named = all(source.name for source in self.corpus)

@@ -112,7 +112,7 @@ def _documents(config: CleanConfig, cut: Cut, places: list[str], report: Report)
     """All documents of the sample, from all parts of the corpus."""
     key, limit = derive_key(config.seed, "sample"), int(config.sample * 2**64)
     for source in config.corpus:
-        reading = Reading(bad_fraction=config.bad_fraction, places_kept=QUARANTINE)
+        reading = Reading(config.bad_fraction, places_kept=QUARANTINE, extract_html=not config.has("html"))
         for document in _read(source, reading, report):
             if xxhash.xxh3_64_intdigest(f"{document.source}\0{document.id}".encode(), seed=key) < limit:
                 yield document

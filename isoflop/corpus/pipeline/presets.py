@@ -23,12 +23,16 @@ class Preset:
 
 MINIMAL = """
 [[stage]]
+name = "normalize"
+
+[[stage]]
 name = "exact_duplicates"
 
 [[stage]]
 name = "near_duplicates"
 """
 
+# 20 × 10 has its threshold at a similarity of about 0.74; the paper asks for 13-grams and 0.8.
 GOPHER = """
 [[stage]]
 name = "gopher_quality"
@@ -42,16 +46,16 @@ name = "exact_duplicates"
 [[stage]]
 name = "near_duplicates"
 n = 13
-similarity = 0.8
 bands = 20
 rows = 10
+similarity = 0.8
 """
 
 C4 = """
 [[stage]]
 name = "language"
-keep = ["en"]
-min_confidence = 0.99
+languages = ["en"]
+confidence = 0.99
 
 [[stage]]
 name = "c4"
@@ -63,8 +67,8 @@ name = "duplicate_lines"
 FINEWEB = """
 [[stage]]
 name = "language"
-keep = ["en"]
-min_confidence = 0.65
+languages = ["en"]
+confidence = 0.65
 
 [[stage]]
 name = "gopher_repetition"
@@ -81,6 +85,7 @@ name = "fineweb"
 
 [[stage]]
 name = "near_duplicates"
+n = 5
 bands = 14
 rows = 8
 
@@ -88,9 +93,10 @@ rows = 8
 name = "pii"
 """
 
-# CommonCrawl by CCNet's rules, every other source by its own cleaner. The classifier and the language model that rank
-# pages by Wikipedia need Wikipedia, and are the user's to add.
-LLAMA1 = """
+# CommonCrawl by CCNet's rules, every other source by its own cleaner; a source is known by its name. The classifier and
+# the language model that rank pages by Wikipedia need texts of Wikipedia, and are the user's to add.
+_OTHERS = '["*github*", "*code*", "*arxiv*", "*stackexchange*", "*wikipedia*", "*book*", "*gutenberg*"]'
+LLAMA1 = f"""
 [[stage]]
 name = "github"
 only = ["*github*", "*code*"]
@@ -113,16 +119,16 @@ only = ["*book*", "*gutenberg*"]
 
 [[stage]]
 name = "ccnet_length"
-except = ["*github*", "*code*", "*arxiv*", "*stackexchange*", "*wikipedia*", "*book*", "*gutenberg*"]
+except = {_OTHERS}
 
 [[stage]]
 name = "duplicate_paragraphs"
-except = ["*github*", "*code*", "*arxiv*", "*stackexchange*", "*wikipedia*", "*book*", "*gutenberg*"]
+except = {_OTHERS}
 
 [[stage]]
 name = "language"
-min_confidence = 0.5
-except = ["*github*", "*code*"]
+confidence = 0.5
+except = {_OTHERS}
 
 [[stage]]
 name = "exact_duplicates"
@@ -150,7 +156,7 @@ per_documents = 30000000
 keep_first = false
 
 [[stage]]
-name = "gopher_repetition"
+name = "llama3_lines"
 
 [[stage]]
 name = "llama3_tokens"
@@ -159,10 +165,10 @@ name = "llama3_tokens"
 PRESETS = {
     "minimal": Preset("exact and near duplicates, and nothing else", MINIMAL),
     "gopher": Preset("Gopher (2112.11446): quality, repetition, duplicates", GOPHER),
-    "c4": Preset("C4 (1910.10683): English, sentences, no line twice", C4),
+    "c4": Preset("C4 (1910.10683): English sentences, no line twice", C4),
     "fineweb": Preset("FineWeb (2406.17557): English web pages", FINEWEB),
     "llama1": Preset("LLaMA (2302.13971): each source by its own rules", LLAMA1),
-    "llama3": Preset("Llama 3 (2407.21783): duplicates of all sizes, repetition, odd words", LLAMA3),
+    "llama3": Preset("Llama 3 (2407.21783): duplicates of all sizes, odd lines, odd words", LLAMA3),
 }
 
 
