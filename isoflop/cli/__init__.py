@@ -12,6 +12,7 @@ import sys
 
 COMMANDS = {
     "quickstart": "the whole loop: corpus, sweep, law, plan, trained model, score, report",
+    "clean": "raw text through cleaning stages, with a report of what each removed",
     "prepare": "a corpus into a tokenizer and token shards",
     "train": "one run from a config file, or go on with it",
     "sweep": "an IsoFLOP grid of small runs",
@@ -22,7 +23,7 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "prepare", "train", "sweep")
+RESUMING = ("quickstart", "clean", "prepare", "train", "sweep")
 
 
 def usage() -> str:
@@ -72,7 +73,7 @@ def run(name: str, arguments: list[str]) -> int:
         print(f"isoflop: there is no command {name!r}{hint}", file=sys.stderr)
         print(usage(), file=sys.stderr)
         return 2
-    from isoflop.training.interrupt import INTERRUPTED, Interrupted
+    from isoflop.interrupt import INTERRUPTED, Interrupted
 
     command = importlib.import_module(f"isoflop.cli.{name}")
     try:

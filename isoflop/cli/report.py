@@ -7,10 +7,11 @@ from pathlib import Path
 
 import tyro
 
-DESCRIPTION = """Writes report.html from an experiment's directory, finished or not.
+DESCRIPTION = """Writes report.html from an experiment's directory, finished or not, or from a finished cleaning's.
 
 examples:
   isoflop report runs/quickstart
+  isoflop report clean/
 """
 
 
@@ -19,7 +20,7 @@ class Arguments:
     """Arguments of ``isoflop report``.
 
     Attributes:
-        experiment: Directory of the experiment.
+        experiment: Directory of the experiment or the cleaning.
     """
 
     experiment: tyro.conf.Positional[Path]
@@ -28,6 +29,11 @@ class Arguments:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop report", description=DESCRIPTION)
+    if (a.experiment / "clean.toml").exists():
+        from isoflop.report.cleaning import write_cleaning_page
+
+        print(write_cleaning_page(a.experiment))
+        return
     from isoflop.report.page import write_page
 
     print(write_page(a.experiment))

@@ -53,3 +53,17 @@ def scientific(value: float) -> str:
     mantissa, exponent = f"{value:.2e}".split("e")
     power = "10" + str(int(exponent)).translate(SUPERSCRIPTS)
     return power if float(mantissa) == 1 else f"{float(mantissa):g}×{power}"
+
+
+def data_size(count: float) -> str:
+    """Bytes as people say them, in decimal units: 512 B, 41.2 kB, 3.07 GB."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(count) >= size * 0.9995:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share with as many digits as tell it from all and from nothing: 12.3%, 0.04%, 0%."""
+    share = 100 * part / whole if whole else 0.0
+    return f"{share:.3g}%" if share < 10 else f"{share:.1f}%"

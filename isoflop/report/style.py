@@ -81,6 +81,8 @@ def budget_colour(index: int) -> str:
 
 def budget_roles(count: int) -> list[Role]:
     """Colours of ``count`` budgets in viridis order, kept off the end that each background swallows."""
+    if not count:
+        return []
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 

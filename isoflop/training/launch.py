@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from isoflop.interrupt import INTERRUPTED, Interrupted, interruptible
 from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, silent
 from isoflop.training.config import TrainConfig
 from isoflop.training.hardware import device_for
-from isoflop.training.interrupt import INTERRUPTED, Interrupted, interruptible
 from isoflop.training.loop import train
 from isoflop.training.run import Run
 

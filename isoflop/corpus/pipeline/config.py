@@ -1,0 +1,229 @@
+"""What is cleaned and how: the corpus and the list of stages, as TOML and back.
+
+::
+
+    shard_bytes = 16000000
+
+    [corpus]                       # or: corpus = "raw/", or a list of paths
+    arxiv = "raw/arxiv"            # these documents' source is now "arxiv"
+    web = "raw/crawl"
+
+    [[stage]]
+    name = "arxiv"
+    only = ["arxiv"]               # only documents of these sources
+
+    [[stage]]
+    name = "gopher_quality"
+    except = ["language=ja"]       # any field can be asked, the record's own too
+    min_words = 40
+
+Written out again, a config has every threshold of every stage, so that a folder says what was done to it even when a
+later version has other defaults.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from isoflop import config as configuration
+from isoflop.corpus.document import Document
+from isoflop.corpus.stage import Stage
+from isoflop.corpus.stages import build_stage
+
+SCOPE_KEYS = ("only", "except")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One part of the corpus: what ``corpus.documents`` is asked for, and the name its documents get, if any."""
+
+    path: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage, and the documents that it is shown; all others pass it untouched.
+
+    ``only`` and ``exclude`` (``except`` in TOML) hold patterns: ``"arxiv*"`` matches the source, ``"language=fr"``
+    any field of a document or of its record.
+    """
+
+    stage: Stage
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def takes(self, document: Document) -> bool:
+        """Whether the stage is shown this document."""
+        if self.only and not any(matches(pattern, document) for pattern in self.only):
+            return False
+        return not any(matches(pattern, document) for pattern in self.exclude)
+
+    def table(self) -> dict[str, Any]:
+        """The table of TOML that gives this step, every threshold written out."""
+        scope = {"only": list(self.only), "except": list(self.exclude)}
+        return (
+            {"name": self.stage.name}
+            | {key: patterns for key, patterns in scope.items() if patterns}
+            | configuration.to_dict(self.stage)
+        )
+
+
+@dataclass(frozen=True)
+class CleanConfig:
+    """What decides the cleaned corpus, down to its bytes.
+
+    Attributes:
+        corpus: What is read, in this order.
+        steps: The stages, in this order.
+        shard_bytes: Bytes of text after which a shard ends; memory of a worker grows with it, and nothing else does.
+        sample: Share of the documents that is cleaned, chosen by a keyed hash of their ids, for a quick look.
+        bad_fraction: Share of bad records above which the corpus is refused.
+        examples: Documents shown of every reason, and of what was kept and edited, in every stage.
+        seed: Seed of the sample and the examples.
+    """
+
+    corpus: tuple[Source, ...]
+    steps: tuple[Step, ...]
+    shard_bytes: int = 16_000_000
+    sample: float = 1.0
+    bad_fraction: float = 0.01
+    examples: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.corpus:
+            raise ValueError("there is no corpus to clean: give a path")
+        if not self.steps:
+            raise ValueError("there is nothing to do: give at least one [[stage]], or a preset")
+        if self.shard_bytes < 1:
+            raise ValueError(f"shard_bytes is {self.shard_bytes}: it must be positive")
+        if not 0 < self.sample <= 1:
+            raise ValueError(f"sample is {self.sample}: it must be above 0 and at most 1")
+        if not 0 <= self.bad_fraction <= 1:
+            raise ValueError(f"bad_fraction is {self.bad_fraction}: it must be in 0…1")
+        if self.examples < 0:
+            raise ValueError(f"examples is {self.examples}: it must not be negative")
+
+    @property
+    def labels(self) -> list[str]:
+        """A name for every step that is unique among them and sorts in their order: ``"03-minhash"``."""
+        return [f"{number:02d}-{step.stage.name}" for number, step in enumerate(self.steps, 1)]
+
+    def has(self, name: str) -> bool:
+        """Whether a stage of this name is among the steps."""
+        return any(step.stage.name == name for step in self.steps)
+
+    def table(self) -> dict[str, Any]:
+        """As plain values, the way TOML spells them."""
+        named = all(source.name for source in self.corpus)
+        paths = [source.path for source in self.corpus]
+        return {
+            "shard_bytes": self.shard_bytes,
+            "sample": self.sample,
+            "bad_fraction": self.bad_fraction,
+            "examples": self.examples,
+            "seed": self.seed,
+            "corpus": {source.name: source.path for source in self.corpus} if named else paths,
+            "stage": [step.table() for step in self.steps],
+        }
+
+    def dumps(self) -> str:
+        """As TOML."""
+        return tomli_w.dumps(self.table())
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """The keys of a config that are plain numbers."""
+
+    shard_bytes: int = CleanConfig.shard_bytes
+    sample: float = CleanConfig.sample
+    bad_fraction: float = CleanConfig.bad_fraction
+    examples: int = CleanConfig.examples
+    seed: int = CleanConfig.seed
+
+
+def matches(pattern: str, document: Document) -> bool:
+    """Whether a pattern of ``only`` or ``except`` is true of a document."""
+    field, equals, glob = pattern.partition("=")
+    if not equals:
+        return fnmatchcase(document.source, pattern)
+    value = getattr(document, field) if field in Document._fields else document.extra.get(field, "")
+    return fnmatchcase(str(value), glob)
+
+
+def from_table(values: Mapping[str, Any], where: str = "config") -> CleanConfig:
+    """A config from plain values. Raises ValueError naming the key at fault."""
+    values = dict(values)
+    corpus = _sources(values.pop("corpus", ()), f"{where}.corpus")
+    tables = values.pop("stage", ())
+    if not isinstance(tables, Sequence) or isinstance(tables, str):
+        raise ValueError(f"{where}.stage must be [[stage]] tables, not {tables!r}")
+    steps = tuple(_step(table, f"{where}.stage[{number}]") for number, table in enumerate(tables, 1))
+    numbers = configuration.from_dict(_Numbers, values, where)
+    return CleanConfig(corpus, steps, **vars(numbers))
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The plain values of a TOML file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"there is no config file at {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from None
+
+
+def difference(old: Any, new: Any, where: str = "") -> str | None:
+    """The first place in which two configs' plain values differ, as ``stage[2].min_words was 50 and is now 40``."""
+    for key, a, b in _pairs(old, new):
+        place = f"{where}[{key}]" if isinstance(key, int) else f"{where}.{key}" if where else key
+        if a == b:
+            continue
+        if isinstance(a, dict) and isinstance(b, dict) and a.get("name") == b.get("name"):
+            return difference(a, b, place)
+        if isinstance(a, list) and isinstance(b, list):
+            return difference(a, b, place)
+        return f"{place} was {_brief(a)} and is now {_brief(b)}"
+    return None
+
+
+def _pairs(old: Any, new: Any) -> Iterator[tuple[Any, Any, Any]]:
+    if isinstance(old, dict):
+        yield from ((key, old.get(key), new.get(key)) for key in old | new)
+        return
+    yield from ((number, a, b) for number, (a, b) in enumerate(zip_longest(old, new), 1))
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict) and "name" in value:
+        return repr(value["name"])
+    return "absent" if value is None else repr(value)
+
+
+def _sources(value: Any, where: str) -> tuple[Source, ...]:
+    if isinstance(value, str):
+        return (Source(value),)
+    if isinstance(value, Mapping) and all(isinstance(path, str) for path in value.values()):
+        return tuple(Source(path, name) for name, path in value.items())
+    if isinstance(value, list | tuple) and all(isinstance(path, str) for path in value):
+        return tuple(Source(path) for path in value)
+    raise ValueError(f"{where} must be a path, a list of paths or a table of names and paths, not {value!r}")
+
+
+def _step(table: Any, where: str) -> Step:
+    if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
+        raise ValueError(f'{where} must be a table with a name, such as name = "minhash", not {table!r}')
+    settings = dict(table)
+    name = settings.pop("name")
+    scope = [configuration.convert(tuple[str, ...], settings.pop(key, ()), f"{where}.{key}") for key in SCOPE_KEYS]
+    return Step(build_stage(name, settings, f"{where} ({name})"), *scope)

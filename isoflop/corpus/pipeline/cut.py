@@ -1,0 +1,139 @@
+"""The corpus into shards of documents: pass 0, the one reading of whatever the user has.
+
+One process streams, so its speed is that of the readers (about 150 MB/s of text for JSON lines) and its memory one
+shard. A killed cutting begins again at the front, because most formats can only be read from there, but writes no
+shard twice; each is compared instead, so that a corpus that changed in between is noticed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import xxhash
+
+from isoflop.corpus import documents
+from isoflop.corpus.document import CorpusError, Document, Reading
+from isoflop.corpus.pipeline.account import Tally
+from isoflop.corpus.pipeline.config import CleanConfig, Source
+from isoflop.corpus.pipeline.layout import Job
+from isoflop.corpus.writer import write_documents
+from isoflop.files import write_json, write_text
+from isoflop.keys import derive_key
+from isoflop.progress import Report
+
+QUARANTINE = 10_000
+"""The most bad records whose places are written down; all of them are counted."""
+
+
+@dataclass
+class Cut:
+    """What cutting found: the number of shards, what is in them by source, and the records that are not."""
+
+    shards: int = 0
+    total: Tally = field(default_factory=Tally)
+    sources: dict[str, Tally] = field(default_factory=dict)
+    records: int = 0
+    bad: int = 0
+    empty: int = 0
+    beyond_sample: int = 0
+
+    @classmethod
+    def load(cls, job: Job) -> Cut | None:
+        """What a complete cutting left, if there is one."""
+        path = job.pass_folder(0) / "complete.json"
+        if not path.exists():
+            return None
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain["total"] = Tally(**plain["total"])
+        plain["sources"] = {name: Tally(**tally) for name, tally in plain["sources"].items()}
+        return cls(**plain)
+
+
+def cut(job: Job, report: Report, stop: Callable[[], None]) -> Cut:
+    """Cut the corpus of a job, once. ``stop`` is called between shards and may raise to end it. Raises CorpusError."""
+    if (done := Cut.load(job)) is not None:
+        return done
+    cut = Cut()
+    places: list[str] = []
+    for shard in _shards(job.config, cut, places, report):
+        stop()
+        _write(job, cut.shards, shard)
+        cut.shards += 1
+        for document in shard:
+            size = len(document.text.encode())
+            cut.total.count(size)
+            cut.sources.setdefault(document.source, Tally()).count(size)
+    if not cut.shards:
+        raise CorpusError(
+            f"none of the corpus' documents is in a sample of {job.config.sample:.3%}: take a larger one."
+        )
+    write_text(job.out / "quarantine.jsonl", "".join(json.dumps({"record": place}) + "\n" for place in places))
+    write_json(job.pass_folder(0) / "complete.json", asdict(cut))
+    return cut
+
+
+def _write(job: Job, number: int, shard: list[Document]) -> None:
+    """Write a shard and its fingerprint, or compare it with the one that is there."""
+    account, path = job.account(0, number), job.shard(0, number)
+    fingerprint = xxhash.xxh3_128(b"%d" % number)
+    for document in shard:
+        fingerprint.update(f"{document.place}\0{len(document.text)}\0{document.text}".encode())
+    if account.exists():
+        if json.loads(account.read_text(encoding="utf-8"))["fingerprint"] != fingerprint.hexdigest():
+            raise CorpusError(
+                f"the corpus has changed since {job.out} was begun, at {shard[0].place} or soon after: "
+                "clean into another folder, or remove this one."
+            )
+        return
+    for file in (account, path):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    write_documents(path, shard)
+    write_json(account, {"fingerprint": fingerprint.hexdigest()})
+
+
+def _shards(config: CleanConfig, cut: Cut, places: list[str], report: Report) -> Iterator[list[Document]]:
+    """Documents until they are ``shard_bytes`` of text together; a longer document is a shard of its own."""
+    held: list[Document] = []
+    size = 0
+    for document in _documents(config, cut, places, report):
+        held.append(document)
+        size += len(document.text.encode())
+        if size >= config.shard_bytes:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
+
+
+def _documents(config: CleanConfig, cut: Cut, places: list[str], report: Report) -> Iterator[Document]:
+    """All documents of the sample, from all parts of the corpus."""
+    key, limit = derive_key(config.seed, "sample"), int(config.sample * 2**64)
+    for source in config.corpus:
+        reading = Reading(config.bad_fraction, places_kept=QUARANTINE, extract_html=not config.has("html"))
+        for document in _read(source, reading, report):
+            if xxhash.xxh3_64_intdigest(f"{document.source}\0{document.id}".encode(), seed=key) < limit:
+                yield document
+            else:
+                cut.beyond_sample += 1
+        places += reading.places[: QUARANTINE - len(places)]
+        cut.records += reading.records
+        cut.bad += reading.bad
+        cut.empty += reading.empty
+
+
+def _read(source: Source, reading: Reading, report: Report) -> Iterator[Document]:
+    label = f"read {source.name or source.path}"
+    for document in documents(source.path, reading):
+        report(label, reading.disk_bytes_read, reading.disk_bytes)
+        yield document._replace(source=source.name) if source.name else document
+
+
+def summary(cut: Cut) -> dict[str, Any]:
+    """The part of the summary that speaks of reading."""
+    plain = asdict(cut.total) | asdict(cut)
+    del plain["shards"], plain["total"]
+    plain["sources"] = dict(sorted(plain["sources"].items(), key=lambda item: (-item[1]["bytes"], item[0])))
+    return plain
