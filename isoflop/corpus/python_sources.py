@@ -16,18 +16,15 @@ Exact duplicates (vendored packages) are left to the tokens stage, which drops t
 """
 
 import os
-import re
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 from isoflop.corpus.document import Document, Reading
+from isoflop.corpus.sources.code_headers import TOP, is_generated
 
 LARGEST_FILE = 1_000_000
 LEFT_OUT_FOLDERS = frozenset({"test", "tests", "__pycache__", "site-packages", "dist-packages"})
-
-_GENERATED = re.compile(rb"(?i)(auto-?|automatically |file is |code is |was )generated|do not edit")
-_TOP = 500
 
 
 def installed_sources(reading: Reading | None = None) -> Iterator[Document]:
@@ -46,7 +43,7 @@ def sources_below(roots: list[tuple[Path, str]], reading: Reading) -> Iterator[D
     for file, name in files:
         data = file.read_bytes()
         reading.disk_bytes_read += len(data)
-        if _GENERATED.search(data[:_TOP]):
+        if is_generated(data[:TOP].decode("utf-8", "ignore")):
             continue
         reading.records += 1
         try:
