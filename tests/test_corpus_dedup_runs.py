@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from isoflop.corpus.dedup import runs
 from isoflop.corpus.dedup.components import Components
 
+EDGE = st.tuples(st.integers(0, 39), st.integers(0, 39))
 RECORD = np.dtype([("key", "u8"), ("number", "u8")])
 
 
@@ -46,9 +47,7 @@ def test_between_reads_just_the_keys_asked_for(tmp_path):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.integers(1, 40), st.lists(st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=30), max_size=4)
-)
+@given(st.integers(1, 40), st.lists(st.lists(EDGE, max_size=30), max_size=4))
 def test_components_are_those_of_a_plain_search_whatever_the_order_of_edges(tmp_path_factory, size, batches):
     components = Components(tmp_path_factory.mktemp("c") / "parents.npy", size)
     group = list(range(size))

@@ -93,7 +93,7 @@ def test_sums_with_other_digits_are_other_paragraphs(tmp_path):
 @pytest.mark.parametrize("stage", [ExactDuplicates(), DuplicateLines(times=2), DuplicateParagraphs(unit="line")])
 def test_the_cut_into_shards_and_the_memory_change_nothing(tmp_path, monkeypatch, stage):
     rng = np.random.default_rng(0)
-    lines = [" ".join(prose(rng, 12)) for _ in range(40)]
+    lines = ["of words " + " ".join(prose(rng, 20)) for _ in range(40)]
     texts = ["\n".join(lines[i] for i in rng.integers(0, 40, int(rng.integers(1, 4)))) for _ in range(120)]
     whole = texts_of(run(stage, texts, tmp_path / "a"))
     assert whole != texts

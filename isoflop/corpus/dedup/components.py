@@ -1,8 +1,7 @@
 """Connected components of documents, from batches of edges: union-find, many edges at a time.
 
 A parent is always a lower number than its child, so the root of a component is its first document, whatever the
-order of the edges. The only thing here that grows with the corpus is one array of 8 bytes a document, in a file mapped from
-disk; about two million edges a second.
+order of the edges. What grows with the corpus is one array of 8 bytes a document, in a file mapped from disk.
 """
 
 from __future__ import annotations
