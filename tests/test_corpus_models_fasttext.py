@@ -17,11 +17,25 @@ from isoflop.corpus.models.fasttext_file import FastTextError, parse, read_file
 
 SENTENCES = {
     "en": ["the law of the land is the law", "a budget of compute and a small model", "we train and then we predict"],
-    "de": ["das Gesetz des Landes ist über allem", "ein kleines Modell für größere Budgets", "wir üben und sagen vorher"],
+    "de": [
+        "das Gesetz des Landes ist über allem",
+        "ein kleines Modell für größere Budgets",
+        "wir üben und sagen vorher",
+    ],
     "fr": ["la loi du pays est la loi", "un modèle été à l'école", "nous prédisons après l'entraînement"],
     "el": ["ο νόμος της χώρας", "ένα μικρό μοντέλο", "προβλέπουμε την απώλεια"],
 }
-PROBES = ["the small law", "größere Länder über", "été après l'hiver", "νόμος", "zzz qqq", "", "a\nb", "漢字 the 漢字", "x" * 300]
+PROBES = [
+    "the small law",
+    "größere Länder über",
+    "été après l'hiver",
+    "νόμος",
+    "zzz qqq",
+    "",
+    "a\nb",
+    "漢字 the 漢字",
+    "x" * 300,
+]
 
 
 def fnv(data: bytes) -> int:
@@ -55,8 +69,8 @@ def naive_rows(data: bytes, text: str) -> list[int]:
     for token in tokens[:-1]:
         characters = list("<" + token.decode() + ">")
         for n in range(file.shortest, file.longest + 1):
-            for i in range(len(characters) - n + 1):
-                rows.append(len(file.words) + fnv("".join(characters[i : i + n]).encode()) % file.buckets)
+            grams = ("".join(characters[i : i + n]).encode() for i in range(len(characters) - n + 1))
+            rows += [len(file.words) + fnv(gram) % file.buckets for gram in grams]
     hashes = [(h - 2**32 if h >= 2**31 else h) for h in map(fnv, tokens)]
     for i in range(len(hashes)):
         running = hashes[i] % 2**64

@@ -1,11 +1,11 @@
 """A linear classifier over hashed word n-grams: "is this text like those?", trained in seconds and kept as data.
 
-Labelled windows come from a bounded sample of documents of either side, chosen by a key and not by their order. Only full
-windows are trained on, so that length cannot tell the sides apart (``features.py``); a tenth of the documents is held out
-to say how well it works. Files are safetensors and JSON.
+Labelled windows come from a bounded sample of documents of either side, chosen by a key and not by their order. Only
+full windows are trained on, so that length cannot tell the sides apart (``features.py``); a tenth of the documents is
+held out to say how well it works. Files are safetensors and JSON.
 
-Memory: per sampled document up to ``windows`` rows of 8 · ``window`` bytes, three times that while training (about 250 MB
-for twice 10,000 documents), plus the weight table. Left out: n-grams beyond pairs, and other models.
+Memory: per sampled document up to ``windows`` rows of 8 · ``window`` bytes, three times that while training (about
+250 MB for twice 10,000 documents), plus the weight table. Left out: n-grams beyond pairs, and other models.
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ class Classifier:
     def margins(self, table: Rows) -> Floats:
         """The log odds of every row."""
         padded = np.append(self.weights, np.float32(0))
-        entries = np.minimum((table < self.features.columns).sum(axis=1), self.features.entries)
-        return padded[table].sum(axis=1, dtype=np.float64) / np.sqrt(entries) + self.bias
+        entries = (table < self.features.columns).sum(axis=1)
+        margins: Floats = padded[table].sum(axis=1, dtype=np.float64) / np.sqrt(entries) + self.bias
+        return margins
 
     def save(self, path: Path) -> None:
         """Write ``<path>.safetensors`` and, as its header, the features."""
@@ -99,15 +100,15 @@ def train_classifier(
     """
     training = training or Training()
     sides = [
-        sample_of(((str(i), text) for i, text in enumerate(texts)), training.documents, training.features, training.seed)
+        sample_of(
+            ((str(i), text) for i, text in enumerate(texts)), training.documents, training.features, training.seed
+        )
         for texts in (positives, negatives)
     ]
     return train_on_samples(sides[0], sides[1], training)
 
 
-def train_on_samples(
-    positives: Sample, negatives: Sample, training: Training
-) -> tuple[Classifier, dict[str, float]]:
+def train_on_samples(positives: Sample, negatives: Sample, training: Training) -> tuple[Classifier, dict[str, float]]:
     """Train on sampled documents of both sides; every tenth document of either is held out for the figures."""
     table = np.concatenate([positives.rows, negatives.rows])
     positive = np.arange(len(table)) < len(positives.rows)

@@ -1,12 +1,13 @@
 """What a supervised fastText model says of a text, in numpy (arXiv 1607.01759; 1607.04606 for n-grams of characters).
 
-A text is one line: its tokens, split at white space, and the end-of-line token. A token is a row of the input matrix if the
-dictionary has it, plus a row for each of its n-grams of characters, plus a row for each n-gram of tokens; n-grams are
-hashed into buckets by 32-bit FNV-1a with the sign bug that the library has kept since. The mean of the rows is multiplied
-with the output matrix, which ends in a softmax, a tree of decisions (hierarchical softmax) or one decision per label.
+A text is one line: its tokens, split at white space, and the end-of-line token. A token is a row of the input matrix
+if the dictionary has it, plus a row for each of its n-grams of characters, plus a row for each n-gram of tokens;
+n-grams are hashed into buckets by 32-bit FNV-1a with the sign bug that the library has kept since. The mean of the
+rows is multiplied with the output matrix, which ends in a softmax, a tree of decisions (hierarchical softmax) or one
+decision per label.
 
-Probabilities agree with the library's up to its own rounding: it adds 10⁻⁵ before taking logarithms, and looks sigmoids up in a
-table with a step of 1/32. Left out: training.
+Probabilities agree with the library's up to its own rounding: it adds 10⁻⁵ before taking logarithms, and looks
+sigmoids up in a table with a step of 1/32. Left out: training.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Reads supervised fastText models, ``.bin`` and quantized ``.ftz``, without the fastText library.
 
 The format has no specification but the library's ``FastText::saveModel`` (version 12, magic 793712314): arguments,
-dictionary, a flag and the input matrix, a flag and the output matrix, all little-endian; a quantized matrix is codes of
-a product quantizer (arXiv 1612.03651). A file may come from anywhere, so nothing in it is believed: every size is checked
-against the bytes that are left before anything is allocated. Matrices are views of the mapped file, so that a model of
-gigabytes costs the memory of the rows that are used; the dictionary is read into a Python dict.
+dictionary, a flag and the input matrix, a flag and the output matrix, all little-endian; a quantized matrix is codes
+of a product quantizer (arXiv 1612.03651). A file may come from anywhere, so nothing in it is believed: every size is
+checked against the bytes that are left before anything is allocated. Matrices are views of the mapped file, so that a
+model of gigabytes costs the memory of the rows that are used; the dictionary is read into a Python dict.
 
 Left out: unsupervised models (they have no labels), and versions before 11.
 """
@@ -94,7 +94,7 @@ Matrix = Dense | Quantized
 
 @dataclass(frozen=True)
 class FastTextFile:
-    """What a file holds. ``words`` and ``labels`` are in the order of their rows; ``pruned`` maps kept n-gram buckets."""
+    """What a file holds: words and labels in the order of their rows; pairs of kept buckets and rows in ``pruned``."""
 
     columns: int
     word_ngrams: int

@@ -1,12 +1,13 @@
 """Windows of a document as rows of hashed word n-grams: what the linear classifiers see.
 
 A row stands for ``window`` consecutive words: their hashes and those of their pairs, each reduced to one of 2**bits
-columns of a weight table (the hashing trick, arXiv 0902.2206; fastText does the same with buckets). Every full window has
-the same number of entries, so a classifier trained on full windows alone cannot learn how long documents are. That is
-the trap into which RedPajama's quality classifier fell: its positives had a minimum length and its negatives none.
+columns of a weight table (the hashing trick, arXiv 0902.2206; fastText does the same with buckets). Every full window
+has the same number of entries, so a classifier trained on full windows alone cannot learn how long documents are.
+That is the trap into which RedPajama's quality classifier fell: its positives had a minimum length and its negatives
+none.
 
-A document is seen through at most ``windows`` windows spread evenly over it, which bounds the cost of a book. One shorter
-than a window gives a single row, filled up with the column ``2**bits`` whose weight is zero.
+A document is seen through at most ``windows`` windows spread evenly over it, which bounds the cost of a book. One
+shorter than a window gives a single row, filled up with the column ``2**bits`` whose weight is zero.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def rows(text: str, features: Features) -> Rows:
         row[0, features.window : features.window + len(hashes) - 1] = pairs(hashes) & np.uint64(features.columns - 1)
         return row
     count = min(features.windows, len(hashes) // features.window)
-    starts = np.linspace(0, len(hashes) - features.window, count).astype(np.int64) if count > 1 else np.zeros(1, np.int64)
+    starts = (
+        np.linspace(0, len(hashes) - features.window, count).astype(np.int64) if count > 1 else np.zeros(1, np.int64)
+    )
     inside = hashes[starts[:, None] + np.arange(features.window)]
     both = np.concatenate([inside, pairs(inside)], axis=1)
     return (both & np.uint64(features.columns - 1)).astype(np.uint32)

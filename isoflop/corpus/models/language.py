@@ -24,7 +24,8 @@ from isoflop.corpus.stage import Dropped, Stage, Verdict
 class Identifier(Protocol):
     """An engine: the likeliest language of each text, and its probability; ("", 0) where it cannot say."""
 
-    def __call__(self, texts: Sequence[str]) -> list[tuple[str, float]]: ...
+    def __call__(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """Answers in the order of the texts."""
 
 
 class FastTextIdentifier:
@@ -35,6 +36,7 @@ class FastTextIdentifier:
         self.model = FastText.load(path)
 
     def __call__(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """Labels without their prefix."""
         return [self.model.predict(text) for text in texts]
 
 
@@ -52,6 +54,7 @@ class LangidIdentifier:
         self.identifier: Any = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
     def __call__(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """Codes of ISO 639."""
         return [self.identifier.classify(text) if text.strip() else ("", 0.0) for text in texts]
 
 

@@ -1,7 +1,7 @@
 """Logistic regression on rows of hashed features, by L-BFGS: convex, so the same answer from the same rows.
 
-Costs a product with the sparse matrix of all rows and one with its transpose per iteration. Memory: 8 bytes per entry of
-the rows while it runs, and about fifteen vectors of the columns in use.
+Costs a product with the sparse matrix of all rows and one with its transpose per iteration. Memory: 8 bytes per entry
+of the rows while it runs, and about fifteen vectors of the columns in use.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def fit_logistic(
 ) -> tuple[Floats, float]:
     """Weights of shape (columns,) and bias of P(positive | row), for full rows.
 
-    Minimizes the mean log loss, in which both classes count the same whatever their sizes, plus ``l2``/2 times the squared
-    norm of the weights; the bias is free. A row is a vector of unit length if its entries differ. Columns that occur once in
-    all rows are left at zero: they could only learn the one window they are in.
+    Minimizes the mean log loss, in which both classes count the same whatever their sizes, plus ``l2``/2 times the
+    squared norm of the weights; the bias is free. A row is a vector of unit length if its entries differ. Columns
+    that occur once in all rows are left at zero: they could only learn the one window they are in.
     """
     from scipy.optimize import minimize
     from scipy.sparse import csr_matrix
@@ -43,7 +43,9 @@ def fit_logistic(
         return float(value), np.append(matrix.T @ slope + l2 * weights, slope.sum())
 
     start = np.zeros(matrix.shape[1] + 1)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations, "maxcor": 5, "ftol": 1e-6})
+    found = minimize(
+        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations, "maxcor": 5, "ftol": 1e-6}
+    )
     weights = np.zeros(features.columns)
     weights[used] = found.x[:-1]
     return weights, float(found.x[-1])

@@ -1,9 +1,9 @@
 """Stage ``quality_classifier``: keeps documents that look more like a reference corpus than like this one.
 
-LLaMA-1 drops CommonCrawl pages that a linear classifier does not take for a page that Wikipedia cites (arXiv 2302.13971,
-§2.1); RedPajama's reproduction keeps a score of 0.25 and above. Positives are documents of ``reference``; negatives are
-a sample of the corpus being cleaned, which needs no label because most of it is not like the reference. Trained on
-windows of one size, so the length of documents says nothing (``features.py``).
+LLaMA-1 drops CommonCrawl pages that a linear classifier does not take for a page that Wikipedia cites (arXiv
+2302.13971, §2.1); RedPajama's reproduction keeps a score of 0.25 and above. Positives are documents of ``reference``;
+negatives are a sample of the corpus being cleaned, which needs no label because most of it is not like the reference.
+Trained on windows of one size, so the length of documents says nothing (``features.py``).
 
 ``classifier.json`` in the stage's folder says how well the two are told apart on documents held out.
 """
@@ -95,4 +95,5 @@ class QualityClassifier(Stage):
         ]
 
     def _sample(self, stream: object) -> Sample:
-        return sample_of(stream, self.training.documents, self.training.features, self.training.seed)  # type: ignore[arg-type]
+        return sample_of(stream, self.training.documents, self.training.features, self.training.seed)  # type:
+        ignore[arg - type]

@@ -2,8 +2,8 @@
 
 A word is a run of letters, digits and marks; every symbol is a word of its own, and so is every character of a script
 that is written without spaces (Han, kana, Thai, Lao, Khmer, Burmese). Case is folded character by character and all
-digits are 0, as CCNet does before its language model (arXiv 1911.00359, §3.3), so that numbers do not fill a vocabulary.
-White space and control characters separate and vanish.
+digits are 0, as CCNet does before its language model (arXiv 1911.00359, §3.3), so that numbers do not fill a
+vocabulary. White space and control characters separate and vanish.
 
 Everything is array arithmetic over code points; ``benchmarks/text_models.py`` measures it. Left out: Unicode
 normalization and stemming. This is no tokenizer for rules that count words: those pin their own.
@@ -30,8 +30,9 @@ UNSPACED = (
     (0x3400, 0x9FFF),  # Han
     (0xF900, 0xFAFF),  # Han for compatibility
 )
-# A word's hash is the sum of its characters' values times powers of an odd number, so that differences of one running sum
-# give all words at once, as in Rabin and Karp's search. Longer texts are cut at white space, so that the table ends.
+# A word's hash is the sum of its characters' values times powers of an odd number, so that differences of one running
+# sum give all words at once, as in Rabin and Karp's search. Longer texts are cut at white space, so that the table
+# ends.
 LONGEST = 1 << 20
 POWER = 0x9E3779B97F4A7C15
 INVERSE = pow(POWER, -1, 1 << 64)
