@@ -1,0 +1,1 @@
+"""Small models over text: which language, how good, how predictable, about what."""
