@@ -2,14 +2,16 @@
 
     python benchmarks/rules.py ../shared/corpus/general --documents 3000
 
-The documents of a folder, long ones cut at blank lines into pages of about the sizes of web pages, go through the rules that both
-have: Gopher quality and repetition, C4, FineWeb. Each rule sees every page, as if no other rule had dropped it. Datatrove
-runs with three word tokenizers: its own for English (spaCy), ``str.split`` (no tokenizer in Python is faster, so that the rest is
-compared), and this project's; with the last, the verdicts must be the same but for the reasons in the stages' docstrings, and
-every page where they are not is counted and the first ones printed. What is timed is what a pipeline calls for each document,
-without its bookkeeping. Rounds alternate; medians and ratios are printed.
+The documents of a folder, long ones cut at blank lines into pages of about the sizes of web pages, go through the
+rules that both have: Gopher quality and repetition, C4, FineWeb. Each rule sees every page, as if no other had
+dropped it. Datatrove runs with three word tokenizers: its own for English (spaCy; the slowest by far, ``--no-spacy``
+leaves it out), ``str.split`` (nothing in Python is faster, so that the rest is compared), and this project's. With
+the last the verdicts must be the same but for the reasons in the stages' docstrings; pages where they are not are
+counted and the first printed. What is timed is what a pipeline calls for each document, without its bookkeeping.
+Rounds alternate; texts are forgotten between them, the vocabulary is not. Printed are medians and how many times
+slower a contender is.
 
-Needs datatrove, spacy. Measured on two shared cores: see docs/lab.md.
+Needs datatrove and, for its own tokenizer, spacy.
 """
 
 from __future__ import annotations
@@ -29,11 +31,10 @@ from isoflop.corpus.rules import text as shared
 from isoflop.corpus.rules.words import sentences, words
 from isoflop.corpus.stage import Stage
 
-# datatrove's minima and end marks
 STAGES: list[Stage] = [
     GopherQuality(),
     GopherRepetition(),
-    C4(min_sentences=5, min_words=3, end_marks=".?!\"'"),
+    C4(min_sentences=5, min_words=3, end_marks=".?!\"'"),  # datatrove's
     FineWeb(),
 ]
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
@@ -106,10 +107,12 @@ def theirs(one: Any, texts: list[str]) -> list[str | None]:
     return left
 
 
-def runs(texts: list[str]) -> Iterator[tuple[str, list[Callable[[], list[str | None]]]]]:
+def runs(texts: list[str], spacy: bool) -> Iterator[tuple[str, list[Callable[[], list[str | None]]]]]:
     """Every contender with its four rules, ready to be called."""
     yield "isoflop", [lambda stage=stage: ours(stage, texts) for stage in STAGES]
-    plugged = {"spaCy": "eng", "str.split": tokenizer(str.split), "isoflop's words": tokenizer(words)}
+    plugged = {"str.split": tokenizer(str.split), "isoflop's words": tokenizer(words)}
+    if spacy:
+        plugged = {"spaCy": "eng", **plugged}
     for name, plug in plugged.items():
         yield f"datatrove, {name}", [lambda one=one: theirs(one, texts) for one in filters(plug)]
 
@@ -119,13 +122,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--documents", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-spacy", dest="spacy", action="store_false")
     arguments = parser.parse_args()
     texts = pages(arguments.folder, arguments.documents)
     size = sum(map(len, texts))
     print(f"{len(texts)} pages, {size / 1e6:.1f} million characters, median {statistics.median(map(len, texts)):.0f}")
-    contenders = dict(runs(texts))
+    contenders = dict(runs(texts, arguments.spacy))
     warm = texts[:: max(len(texts) // 20, 1)]
-    for _, calls in runs(warm):
+    for _, calls in runs(warm, arguments.spacy):
         for call in calls:
             call()
     seconds: dict[str, list[list[float]]] = {name: [] for name in contenders}
@@ -135,7 +139,10 @@ def main() -> None:
             shared.forget()
             took, left[name] = timed(calls)
             seconds[name].append(took)
-    report({name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in seconds.items()}, size)
+    report(
+        {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in seconds.items()},
+        size,
+    )
     compare(left, texts)
 
 

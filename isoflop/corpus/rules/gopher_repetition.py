@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from isoflop.corpus.document import Document
 from isoflop.corpus.rules.limits import Limit, within
-from isoflop.corpus.rules.ngrams import Counting, duplicate_characters, repeated, top_characters
+from isoflop.corpus.rules.ngrams import Array, Counting, Repeated, duplicate_characters, repeated, top_characters
 from isoflop.corpus.rules.text import view
 from isoflop.corpus.stage import Stage, Verdict
-
-_PARAGRAPHS = re.compile(r"\n{2,}")
-_LINES = re.compile(r"\n+")
 
 
 @dataclass(frozen=True)
@@ -26,9 +22,10 @@ class GopherRepetition(Stage):
     ``duplicate_characters`` for the settings of ``counting``. The default is datatrove's, with which FineWeb was
     made; shares are of all characters of the text with it, and of those in words with the other two.
 
-    Given the same words the verdict is datatrove's (with ``counting = "skip"``), but for two things: an n-gram that
-    occurs once is no repetition here, while there the first one of a text of a few words is its own top n-gram; and
-    there duplicates are compared with their words glued together, so that ``a bc`` repeats ``ab c``.
+    Given the same words the verdict is datatrove's (with ``counting = "skip"``), but for three things: an n-gram that
+    occurs once is no repetition here, while there the first one of a text of a few words is its own top n-gram; there,
+    duplicates are compared with their words glued together, so that ``a bc`` repeats ``ab c``; and there the empty
+    string before or behind a newline at an end of the text is a line.
 
     In scripts without spaces a word is a letter, and ten letters are fewer than ten words: there the n-grams are of 2n
     letters.
@@ -49,13 +46,13 @@ class GopherRepetition(Stage):
         return within(document, self._limits(document.text))
 
     def _limits(self, text: str) -> Iterator[Limit]:
-        yield Limit("characters", len(text), low=1)
-        paragraphs = _PARAGRAPHS.split(text.strip())
+        yield Limit("characters", len(text.strip()), low=1)
+        paragraphs = [paragraph.lstrip("\n") for paragraph in text.strip().split("\n\n") if paragraph]
         duplicates, inside = duplicate_pieces(paragraphs)
         yield Limit("duplicate paragraphs", duplicates / len(paragraphs), high=self.max_duplicate_paragraphs)
         share = inside / len(text)
         yield Limit("characters in duplicate paragraphs", share, high=self.max_duplicate_paragraph_characters)
-        lines = _LINES.split(text)
+        lines = [line for line in text.split("\n") if line]
         duplicates, inside = duplicate_pieces(lines)
         yield Limit("duplicate lines", duplicates / len(lines), high=self.max_duplicate_lines)
         share = inside / len(text)
@@ -72,7 +69,7 @@ class GopherRepetition(Stage):
             n, rest = divmod(grams.n, step)
             if rest or n not in most:
                 continue
-            if not len(grams.places):
+            if not len(grams.places) or (n == 5 and self._rare(grams, lengths)):
                 return
             if n <= 4:
                 share = top_characters(grams, lengths) / len(text)
@@ -80,6 +77,10 @@ class GopherRepetition(Stage):
             else:
                 share = duplicate_characters(grams, lengths, self.counting) / all_characters
                 yield Limit(f"characters in duplicate {n}-grams", share, high=most[n])
+
+    def _rare(self, fives: Repeated, lengths: Array) -> bool:
+        """Whether the words in repeated 5-grams, among which are those of longer ones, are too few for any limit."""
+        return duplicate_characters(fives, lengths, "all") <= min(self.duplicate_ngrams) * int(lengths.sum())
 
 
 def duplicate_pieces(pieces: list[str]) -> tuple[int, int]:

@@ -37,17 +37,17 @@ def repeated(numbers: Array, longest: int) -> Iterator[Repeated]:
 
 
 def _regroup(keys: Array) -> tuple[Array, Array]:
-    """The indices of keys that occur more than once, ascending, and a number from 0 for each distinct one of them."""
+    """The indices of keys that occur more than once, ascending, and a number below ``len(keys)`` for each such key."""
     order = np.argsort(keys)
     ordered = keys[order]
-    same = np.empty(len(keys) + 1, bool)
-    same[:1] = same[-1:] = False
+    same = np.zeros(len(keys) + 1, bool)
     np.equal(ordered[1:], ordered[:-1], out=same[1:-1])
-    member = same[:-1] | same[1:]
-    indices = order[member]
-    numbers = np.cumsum(~same[:-1][member]) - 1
-    ascending = np.argsort(indices)
-    return indices[ascending], numbers[ascending]
+    member = np.empty(len(keys), bool)
+    member[order] = same[:-1] | same[1:]
+    numbers = np.empty(len(keys), np.int64)
+    numbers[order] = np.cumsum(~same[:-1]) - 1
+    kept = np.flatnonzero(member)
+    return kept, numbers[kept]
 
 
 def top_characters(grams: Repeated, lengths: Array) -> int:

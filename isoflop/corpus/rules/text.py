@@ -12,7 +12,6 @@ at most the larger of 16 million characters and one document.
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,27 +54,27 @@ class Text:
         """How many words there are, symbols included."""
         return len(self.codes)
 
-    @cached_property
+    @property
     def numbers(self) -> Codes:
         """One number a word, below 2^31; the same number is the same word."""
         return self.codes >> 32
 
-    @cached_property
+    @property
     def lengths(self) -> Codes:
         """Characters of each word."""
         return self.codes >> 4 & _LONGEST
 
-    @cached_property
+    @property
     def symbols(self) -> NDArray[np.bool_]:
         """Which words hold neither letter nor digit."""
         return (self.codes & _SYMBOL).astype(np.bool_)
 
-    @cached_property
+    @property
     def with_letter(self) -> int:
         """How many words hold a letter."""
         return int(np.count_nonzero(self.codes & _LETTER))
 
-    @cached_property
+    @property
     def unspaced(self) -> bool:
         """Whether most words are single letters of a script that is written without spaces."""
         return 2 * int(np.count_nonzero(self.codes & _UNSPACED)) > len(self.codes)
@@ -91,14 +90,7 @@ def view(text: str) -> Text:
         return known
     global _vocabulary, _held
     if _vocabulary.characters > _VOCABULARY_CHARACTERS:
-        def forget() -> None:
-    """Remember no text any more, as in a new process; for measurements."""
-    global _held
-    _remembered.clear()
-    _held = 0
-
-
-_vocabulary = Vocabulary()
+        _vocabulary = Vocabulary()
     made = _remembered[text] = Text(text, _vocabulary)
     _held += len(text)
     while _held > _REMEMBERED_CHARACTERS and len(_remembered) > 1:
