@@ -25,6 +25,7 @@ class Arguments:
         out: Folder for tokenizer.json, the shards and manifest.json.
         corpus: A file or folder of .txt, .md, .jsonl, .jsonl.gz, .jsonl.zst, or "python".
         vocab_size: Size of the vocabulary to train, special tokens included.
+        tokenizer_kind: Kind of tokenizer to train: bpe, sentencepiece-bpe or unigram.
         tokenizer: A tokenizer.json to use instead of training one, so that corpora share it and can be mixed.
         validation_fraction: Share of documents held out, chosen by a hash of their content.
         max_bytes: Read at most this much text, sampled from every source.
@@ -34,6 +35,7 @@ class Arguments:
     out: Path
     corpus: str = "python"
     vocab_size: int = 8192
+    tokenizer_kind: str = "bpe"
     tokenizer: Path | None = None
     validation_fraction: float = 0.02
     max_bytes: int | None = None
@@ -47,7 +49,15 @@ def main(arguments: list[str]) -> None:
     from isoflop.tokens.prepare import PrepareConfig, prepare
 
     shared = None if a.tokenizer is None else str(a.tokenizer)
-    config = PrepareConfig(a.corpus, a.vocab_size, a.validation_fraction, a.max_bytes, seed=a.seed, tokenizer=shared)
+    config = PrepareConfig(
+        a.corpus,
+        a.vocab_size,
+        a.validation_fraction,
+        a.max_bytes,
+        seed=a.seed,
+        tokenizer=shared,
+        tokenizer_kind=a.tokenizer_kind,
+    )
     with console() as report:
         manifest = prepare(config, a.out, report)
     for name, split in manifest.splits.items():

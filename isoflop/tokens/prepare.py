@@ -26,7 +26,8 @@ from isoflop.tokens.keys import derive_key
 from isoflop.tokens.manifest import FORMAT, MANIFEST, TOKENIZER, Manifest, Split
 from isoflop.tokens.selection import LOW_HALF, Mask, Survey, content_hash, survey
 from isoflop.tokens.shards import ShardWriter
-from isoflop.tokens.tokenizer import LARGEST_SAMPLE, Tokenizer, check_vocab_size, train_tokenizer
+from isoflop.tokens.tokenizer import Tokenizer
+from isoflop.tokens.train import LARGEST_SAMPLE, check_tokenizer, train_tokenizer
 
 LOCK = ".isoflop-lock"
 _BATCH_BYTES = 2 << 20
@@ -42,7 +43,7 @@ class PrepareConfig:
     each document with probability ``validation_fraction``, and one at least.
 
     ``tokenizer`` is the path of a tokenizer.json to use, so that several corpora share one and can be mixed. Without it
-    one of ``vocab_size`` ids is trained on this corpus.
+    one of ``vocab_size`` ids is trained on this corpus, of the kind "bpe", "sentencepiece-bpe" or "unigram".
     """
 
     corpus: str = "python"
@@ -53,9 +54,10 @@ class PrepareConfig:
     shard_tokens: int = 2**28
     seed: int = 0
     tokenizer: str | None = None
+    tokenizer_kind: str = "bpe"
 
     def __post_init__(self) -> None:
-        check_vocab_size(self.vocab_size)
+        check_tokenizer(self.tokenizer_kind, self.vocab_size)
         if not 0 < self.validation_fraction <= 0.5:
             raise ValueError(f"validation_fraction is {self.validation_fraction}: it must be above 0, at most 0.5.")
         if self.max_bytes is not None and self.max_bytes < 1:
@@ -175,7 +177,7 @@ def _train_tokenizer(config: PrepareConfig, found: Survey, roles: _Roles, report
             done += int(found.text_bytes[index])
             report("tokenizer", done, total)
 
-    return train_tokenizer(texts(), config.vocab_size, config.tokenizer_bytes)
+    return train_tokenizer(texts(), config.vocab_size, config.tokenizer_bytes, config.tokenizer_kind)
 
 
 def _encode(
