@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isoflop.tokens import Tokenizer, train_tokenizer
-from isoflop.tokens import tokenizer as module
+from isoflop.tokens import Tokenizer, engines, train_tokenizer, words
+from isoflop.tokens.specials import SPECIAL_TOKENS
 
 SENTENCE = "the quick brown fox jumps over a lazy dog while 1234567890 numbers 2024 2024 2024 go by"
 WORDS = SENTENCE.split()
@@ -26,7 +26,7 @@ def tokenizer():
 def test_the_vocabulary_has_exactly_the_size_asked_with_the_specials_on_top(tokenizer):
     assert tokenizer.vocab_size == 380
     assert (tokenizer.bos, tokenizer.eos) == (364, 365)
-    assert [tokenizer.special(name) for name in module.SPECIAL_TOKENS] == list(range(364, 380))
+    assert [tokenizer.special(name) for name in SPECIAL_TOKENS] == list(range(364, 380))
     # Llama 3 has these at the same distance from its first special token.
     assert tokenizer.special("<|start_header_id|>") - tokenizer.bos == 128006 - 128000
     assert tokenizer.special("<|eot_id|>") - tokenizer.bos == 128009 - 128000
@@ -43,7 +43,7 @@ def test_all_bytes_are_tokens(tokenizer):
     assert np.count_nonzero(tokenizer.byte_lengths == 1) == 256
 
 
-@given(st.lists(st.sampled_from([*module.SPECIAL_TOKENS, " ", "a", "<|", "|>", "\n"])).map("".join))
+@given(st.lists(st.sampled_from([*SPECIAL_TOKENS, " ", "a", "<|", "|>", "\n"])).map("".join))
 def test_special_tokens_never_come_from_text(tokenizer, text):
     first_special = tokenizer.bos
     for ids in (tokenizer.encode(text), tokenizer.encode_batch(["x", text])[1]):
@@ -80,19 +80,19 @@ def test_no_merge_of_the_vocabulary_crosses_digits(tokenizer, tmp_path):
 
 @given(st.text(alphabet=st.sampled_from("ab é\u0301²½7_'sS\n\r\t\x1c\u2028\u00a0.世")), st.integers(1, 5))
 def test_texts_are_only_cut_where_no_word_crosses(tokenizer, text, piece):
-    def words(text):
+    def split(text):
         return [word for word, _ in tokenizer._backend.pre_tokenizer.pre_tokenize_str(text)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_PIECE", piece)
-        patch.setattr(module, "_GROUP", 3)
-        pieces = list(module._pieces(text))
+        patch.setattr(engines, "_PIECE", piece)
+        patch.setattr(engines, "_GROUP", 3)
+        pieces = list(words.pieces(text, piece))
         assert tokenizer.encode(text) == tokenizer._backend.encode(text, add_special_tokens=False).ids
-    assert [word for piece in pieces for word in words(piece)] == words(text)
+    assert [word for piece in pieces for word in split(piece)] == split(text)
 
 
 def test_long_texts_are_cut(tokenizer):
-    pieces = list(module._pieces("".join(TEXTS)))
+    pieces = list(words.pieces("".join(TEXTS), 8192))
     assert "".join(pieces) == "".join(TEXTS)
     assert len(pieces) > 1
     assert max(map(len, pieces)) < 2 * 8192

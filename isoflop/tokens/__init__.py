@@ -9,7 +9,8 @@ from isoflop.tokens.loader import FixedSamples, Loader
 from isoflop.tokens.manifest import Manifest, Shard, Split
 from isoflop.tokens.order import Permutation
 from isoflop.tokens.prepare import PrepareConfig, prepare
-from isoflop.tokens.tokenizer import Tokenizer, train_tokenizer
+from isoflop.tokens.tokenizer import Tokenizer
+from isoflop.tokens.train import train_tokenizer
 
 __all__ = [
     "FixedSamples",

@@ -26,7 +26,8 @@ from isoflop.progress import Report, silent
 from isoflop.tokens.manifest import FORMAT, MANIFEST, TOKENIZER, Manifest, Split
 from isoflop.tokens.selection import LOW_HALF, Mask, Survey, content_hash, survey
 from isoflop.tokens.shards import ShardWriter
-from isoflop.tokens.tokenizer import LARGEST_SAMPLE, Tokenizer, check_vocab_size, train_tokenizer
+from isoflop.tokens.tokenizer import Tokenizer
+from isoflop.tokens.train import LARGEST_SAMPLE, check_tokenizer, train_tokenizer
 
 LOCK = ".isoflop-lock"
 _BATCH_BYTES = 2 << 20
@@ -40,6 +41,9 @@ class PrepareConfig:
     the order of a keyed hash of their content, from every source (JSON lines file, top folder or package) in
     proportion to its number of documents, and at least one from each as long as they fit. Validation gets
     each document with probability ``validation_fraction``, and one at least.
+
+    ``tokenizer`` is the path of a tokenizer.json to use, so that several corpora share one and can be mixed. Without it
+    one of ``vocab_size`` ids is trained on this corpus, of the kind "bpe", "sentencepiece-bpe" or "unigram".
     """
 
     corpus: str = "python"
@@ -49,9 +53,11 @@ class PrepareConfig:
     tokenizer_bytes: int = 10_000_000
     shard_tokens: int = 2**28
     seed: int = 0
+    tokenizer: str | None = None
+    tokenizer_kind: str = "bpe"
 
     def __post_init__(self) -> None:
-        check_vocab_size(self.vocab_size)
+        check_tokenizer(self.tokenizer_kind, self.vocab_size)
         if not 0 < self.validation_fraction <= 0.5:
             raise ValueError(f"validation_fraction is {self.validation_fraction}: it must be above 0, at most 0.5.")
         if self.max_bytes is not None and self.max_bytes < 1:
@@ -93,9 +99,12 @@ def _prepare(config: PrepareConfig, out: Path, report: Report) -> Manifest:
     reading = Reading()
     found = survey(_watched(documents(config.corpus, reading), reading, report))
     roles = _roles(config, found)
-    tokenizer = _train_tokenizer(config, found, roles, report)
+    if config.tokenizer is None:
+        tokenizer = _train_tokenizer(config, found, roles, report)
+    else:
+        tokenizer = Tokenizer.load(config.tokenizer)
     tokenizer.save(out / TOKENIZER)
-    dtype = "<u2" if config.vocab_size <= 2**16 else "<u4"
+    dtype = "<u2" if tokenizer.vocab_size <= 2**16 else "<u4"
     splits = _encode(config, found, roles, tokenizer, out, np.dtype(dtype), report)
     manifest = Manifest(
         format=FORMAT,
@@ -168,7 +177,7 @@ def _train_tokenizer(config: PrepareConfig, found: Survey, roles: _Roles, report
             done += int(found.text_bytes[index])
             report("tokenizer", done, total)
 
-    return train_tokenizer(texts(), config.vocab_size, config.tokenizer_bytes)
+    return train_tokenizer(texts(), config.vocab_size, config.tokenizer_bytes, config.tokenizer_kind)
 
 
 def _encode(
@@ -231,12 +240,17 @@ def _batches(numbered: Iterator[tuple[int, str]], sizes: NDArray[np.int64]) -> I
 def _existing(config: PrepareConfig, out: Path) -> Manifest:
     manifest = Manifest.read(out)
     for field in fields(config):
-        ours, theirs = getattr(config, field.name), manifest.config.get(field.name)
+        ours, theirs = getattr(config, field.name), manifest.config.get(field.name, field.default)
         if ours != theirs:
             raise ValueError(
                 f"{out} was prepared with {field.name} = {theirs!r}, and now it is {ours!r}: "
                 "prepare into another folder, or remove this one."
             )
+    if config.tokenizer is not None and Tokenizer.load(config.tokenizer).checksum != manifest.tokenizer_checksum:
+        raise ValueError(
+            f"{out} was prepared with another tokenizer than {config.tokenizer} is now: "
+            "prepare into another folder, or remove this one."
+        )
     return manifest
 
 
