@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from isoflop import config as configuration
 from isoflop.cli import train as command
@@ -141,3 +142,22 @@ def test_dry_run_shows_the_ledger(
     assert ["#", "high", "0.2500", "8,840", "1,024", "0.12"] in [
         line.split() for line in capsys.readouterr().out.splitlines()
     ]
+
+
+def test_packed_run_counts_targets_and_no_padding(
+    tiny_config: Make, two: tuple[Source, Source], tmp_path: Path
+) -> None:
+    config = tiny_config(data="", packing="fit", mixture=Mixture.constant(two, {"low": 1, "high": 1}))
+    run = Run(tmp_path / "run")
+    run.start(config)
+    trainer = Trainer.build(config, run)
+    (tokens,) = trainer.micro_batches(0, 128)
+    targets = tokens[:, 1:]
+    assert 0 < trainer.targets(0, 128) == int((targets >= 0).sum()) < 128
+    with torch.no_grad():
+        logits = trainer.model(tokens[:, :-1].clamp(min=0))
+    expected = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
+    line, _ = trainer.step()
+    assert line["loss"] == pytest.approx(float(expected), rel=1e-5)
+    with pytest.raises(ValueError, match='with a context that grows, use "cut"'):
+        tiny_config(packing="fit", context=ContextRamp(16, (1024,)))

@@ -22,12 +22,12 @@ def branch_point(run: Run, config: TrainConfig) -> Path:
     assert config.branch is not None
     parent = parent_of(run, config.branch)
     trunk, at = parent.config, config.branch.tokens
-    same_batches = trunk.batch == config.batch and trunk.seed == config.seed
+    same_batches = trunk.batch == config.batch and trunk.seed == config.seed and trunk.packing == config.packing
     same_sequences = trunk.contexts.agrees(config.contexts, at) and blends_agree(trunk, config, at)
     if not (same_batches and same_sequences and agree(trunk.schedule, config.schedule, at)):
         raise ValueError(
             f"{run.path} cannot branch from {parent.path} at {at:,} tokens: their learning rates, batches, contexts, "
-            f"mixtures or seeds differ before that point, so the branch would not be the run its config describes"
+            f"packing, mixtures or seeds differ before that point, so it would not be the run that its config describes"
         )
     return checkpoint.folder(parent.path, at)
 

@@ -76,7 +76,7 @@ class Trainer:
         model = Llama(config.shape, compute=compute, compiled=compiled, recompute=config.recompute)
         model.initialise(derive_key(config.seed, "init")).to(device)
         optimizer = build_optimizer(model, config.optimizer)
-        loaders = blended_loaders(datasets, config.blends, config.contexts.stages(), config.seed)
+        loaders = blended_loaders(datasets, config.blends, config.contexts.stages(), config.seed, config.packing)
         blended = config.mixture is not None
         validation = BlendedValidation.build(datasets, config) if blended else Validation.build(dataset, config)
         ledger = Ledger.of(config.blends, datasets)
@@ -106,9 +106,13 @@ class Trainer:
         started, consumed = time.perf_counter(), self.progress.tokens
         size, rate = self.config.batch.at(consumed), self.config.schedule.learning_rate(consumed)
         loss, wishes = torch.zeros((), device=self.device), torch.tensor(float(stop), device=self.device)
+        padded, targets = self.config.packing == "fit", self.targets(consumed, size)
         for tokens in self.micro_batches(consumed, size):
-            hidden = self.model.hidden(tokens[:, :-1])
-            piece = cross_entropy(hidden, self.model.head, tokens[:, 1:], fast=self.model.compiled) / size
+            inputs = tokens[:, :-1].clamp(min=0) if padded else tokens[:, :-1]
+            nats = cross_entropy(
+                self.model.hidden(inputs), self.model.head, tokens[:, 1:], fast=self.model.compiled, padded=padded
+            )
+            piece = nats / targets
             piece.backward()  # type: ignore[no-untyped-call]
             loss += piece.detach()
         self.ranks.add(*gradients(self.model), loss, wishes)
@@ -144,6 +148,13 @@ class Trainer:
         for first in range(begin, end, rows):
             count = min(rows, end - first)
             yield torch.from_numpy(self.loaders[context].batch(first, count)).to(self.device)
+
+    def targets(self, consumed: int, size: int) -> int:
+        """Targets of the whole batch after ``consumed`` tokens, of all ranks: its tokens, but for padding."""
+        if self.config.packing == "cut":
+            return size
+        context = self.config.shape.context
+        return self.loaders[context].targets(consumed // context, size // context)
 
     def save(self) -> None:
         """Write a checkpoint and delete those that nothing needs."""
