@@ -15,6 +15,7 @@ COMMANDS = {
     "clean": "raw text through cleaning stages, with a report of what each removed",
     "prepare": "a corpus into a tokenizer and token shards",
     "train": "one run from a config file, or go on with it",
+    "ledger": "how often a mixture reads its sources, and how far it reaches",
     "sweep": "an IsoFLOP grid of small runs",
     "fit": "the laws that runs obey, from a CSV file, run directories or a sweep",
     "laws": "the published laws, what they mean and where they are from",

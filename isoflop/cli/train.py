@@ -33,6 +33,7 @@ class Arguments:
         config: TOML file to start from; a run that has begun keeps its own.
         ranks: Processes of one thread that share every batch on a CPU; by default one a processor.
         threads: Train in one process with so many threads instead.
+        accept_changed_data: Go on although the prepared tokens are not those that the run began with, and record that.
         dry_run: Print the resolved config and what follows from it, and do nothing.
         json: Print the summary as JSON.
     """
@@ -41,6 +42,7 @@ class Arguments:
     config: Path | None = None
     ranks: int | None = None
     threads: int | None = None
+    accept_changed_data: bool = False
     dry_run: bool = False
     json: bool = False
 
@@ -55,6 +57,8 @@ def main(arguments: list[str]) -> None:
     if a.dry_run:
         print(configuration.dumps(config))
         print(describe(config))
+        if config.mixture is not None:
+            print(describe_mixture(config, a.run))
         return
     import torch
 
@@ -64,7 +68,8 @@ def main(arguments: list[str]) -> None:
     if a.threads:
         torch.set_num_threads(a.threads)
     with console() as report:
-        summary = train_here(config, a.run, report, 1 if a.threads else a.ranks)
+        ranks = 1 if a.threads else a.ranks
+        summary = train_here(config, a.run, report, ranks, accept_changed_data=a.accept_changed_data)
     if a.json:
         print(json.dumps(summary))
     else:
@@ -92,6 +97,16 @@ def describe(config: TrainConfig) -> str:
         head = ("from token", "to token", "context", "batch", "rate from", "rate to")
         lines += ["stages", *aligned([head, *stages(config)]).splitlines()]
     return "\n".join("# " + line for line in lines)
+
+
+def describe_mixture(config: TrainConfig, run: Path) -> str:
+    """The ledger of a run on several sources, whose folders are relative to the run's."""
+    from isoflop.cli.ledger import text
+    from isoflop.tokens.blended import open_sources
+    from isoflop.tokens.ledger import Ledger
+
+    ledger = Ledger.of(config.blends, open_sources(config.sources, run))
+    return "\n".join("# " + line for line in text(ledger, config.schedule.tokens).splitlines())
 
 
 def stages(config: TrainConfig) -> list[tuple[str, ...]]:

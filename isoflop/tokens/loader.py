@@ -11,17 +11,23 @@ i at a context of c tokens stands for the run's tokens i·c to (i + 1)·c.
 
 Costs nothing at the start, whatever the size of the corpus, and no memory. Every token is a target once an
 epoch, but for the first token and up to a block of the last. The price of cutting is that about one
-sequence in two starts in the middle of a document; ``document_ids`` lets a model mask across documents.
+sequence in two starts in the middle of a document; ``packing`` plans sequences that do not, at the price of a little
+padding and of one context for the whole run. ``document_ids`` lets a model mask across documents.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.keys import derive_key
 from isoflop.tokens.dataset import TokenDataset
-from isoflop.tokens.order import Order
+from isoflop.tokens.order import Order, Permutation
+from isoflop.tokens.packing import PADDING, Plan
+
+Packing = Literal["cut", "fit"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,9 @@ class FixedSamples:
 class Loader:
     """Sequences of a split in the order of training. Immutable; safe to share between threads.
 
-    ``block`` is the longest context of the run, by default ``context``; ``start`` and ``end`` are the tokens of the
-    run between which it trains at this one, whole blocks.
+    ``block`` is the longest context of the run, by default ``context``; ``start`` and ``end`` are the tokens of the run
+    between which it trains at this one, whole blocks. With a ``limit`` of tokens only so many are read: whole blocks,
+    one at least, drawn by the seed. ``packing`` is "cut" for the stream as it is, "fit" for a plan of ``packing``.
     """
 
     def __init__(
@@ -53,6 +60,8 @@ class Loader:
         block: int | None = None,
         start: int = 0,
         end: float = math.inf,
+        limit: int | None = None,
+        packing: Packing = "cut",
     ) -> None:
         if context < 1:
             raise ValueError(f"context is {context}: it must be at least 1.")
@@ -65,13 +74,21 @@ class Loader:
         self._tokens = dataset.tokens(split)
         self._bos = dataset.tokenizer.bos
         self._byte_lengths = dataset.tokenizer.byte_lengths
-        blocks = (len(self._tokens) - 1) // block
+        if packing == "fit" and block != context:
+            raise ValueError(f"documents are packed for one context, not for {context} tokens and then {block}")
+        self._plan = Plan.of(dataset, split, context) if packing == "fit" else None
+        blocks = (len(self._tokens) - 1) // block if self._plan is None else len(self._plan)
         if blocks < 1:
             raise ValueError(
                 f"the {split} split has {len(self._tokens)} tokens, too few for one sequence of {block} "
                 "and its last target: give more text or a shorter context."
             )
         names, pieces = (dataset.manifest.fingerprint, split), block // context
+        self._drawn = None
+        if limit is not None and limit // block < blocks:
+            self._drawn = Permutation(blocks, derive_key(seed, "limit", *names))
+            blocks = max(1, limit // block)
+        self._pieces = pieces
         self._order = Order(blocks, seed, names, pieces, start // block, end / block)
         self.split = split
         self.context = context
@@ -90,7 +107,11 @@ class Loader:
 
     def positions(self, first_sample: int, count: int) -> NDArray[np.int64]:
         """Which sequences of the split those samples are, shape (count,), from 0 to samples_per_epoch − 1."""
-        return self._order(np.arange(first_sample, first_sample + count))
+        positions = self._order(np.arange(first_sample, first_sample + count))
+        if self._drawn is None:
+            return positions
+        blocks, pieces = np.divmod(positions, self._pieces)
+        return self._drawn(blocks) * self._pieces + pieces
 
     def sequential(self, count: int) -> FixedSamples:
         """``count`` sequences spread evenly over the split, in its order; all of them if it has fewer.
@@ -104,10 +125,23 @@ class Loader:
         return FixedSamples(tokens, int(self._byte_lengths[tokens[:, 1:]].sum()))
 
     def document_ids(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which document of its row each token belongs to, counted from 0; the shape of ``batch``."""
-        starts = batch == self._bos
-        starts[:, 0] = False
-        return np.cumsum(starts, axis=1)
+        """Which document of its row each token belongs to, counted from 0, −1 for padding; the shape of ``batch``."""
+        return document_ids(batch, self._bos)
+
+    def targets(self, first_sample: int, count: int) -> int:
+        """How many targets those samples have that are no padding."""
+        if self._plan is None:
+            return count * self.context
+        return self._plan.targets(self.positions(first_sample, count))
 
     def _at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self._plan is not None:
+            return self._plan.rows(self._tokens, positions)
         return self._tokens.windows(positions * self.context, self.context + 1)
+
+
+def document_ids(batch: NDArray[np.int64], bos: int) -> NDArray[np.int64]:
+    """Which document of its row each token of ``batch`` belongs to, counted from 0; −1 for padding."""
+    starts = batch == bos
+    starts[:, 0] = False
+    return np.where(batch == PADDING, -1, np.cumsum(starts, axis=1))

@@ -21,6 +21,7 @@ from isoflop.progress import Report, silent
 from isoflop.training.config import TrainConfig
 from isoflop.training.hardware import device_for
 from isoflop.training.loop import train
+from isoflop.training.rank import ACCEPT
 from isoflop.training.run import Run
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
@@ -33,7 +34,14 @@ def ranks_of(config: TrainConfig) -> int:
     return ranks_for(config.batch.first // config.contexts.at(0))
 
 
-def train_here(config: TrainConfig, path: Path, report: Report = silent, ranks: int | None = None) -> dict[str, Any]:
+def train_here(
+    config: TrainConfig,
+    path: Path,
+    report: Report = silent,
+    ranks: int | None = None,
+    *,
+    accept_changed_data: bool = False,
+) -> dict[str, Any]:
     """Train, or go on training, the run in directory ``path`` with ``ranks`` processes, by default :func:`ranks_of`.
 
     Returns the summary. Raises what :func:`isoflop.training.loop.train` does, and RuntimeError with the last words of a
@@ -41,18 +49,18 @@ def train_here(config: TrainConfig, path: Path, report: Report = silent, ranks: 
     """
     count = ranks_of(config) if ranks is None else ranks
     if count == 1:
-        return train(config, path, report)
+        return train(config, path, report, accept_changed_data=accept_changed_data)
     if count > len(processors()):
         raise ValueError(f"{count} processes on {len(processors())} processors would only wait for each other")
     run = Run(path)
     run.start(config)
     if run.summary is None:
-        train_with(processors()[:count], path, report)
+        train_with(processors()[:count], path, report, accept_changed_data=accept_changed_data)
     assert run.summary is not None
     return run.summary
 
 
-def train_with(processors: list[int], path: Path, report: Report) -> None:
+def train_with(processors: list[int], path: Path, report: Report, *, accept_changed_data: bool = False) -> None:
     """Train the run in directory ``path`` (its config is there) with one pinned, one-thread process per processor.
 
     Raises Interrupted after Ctrl-C or SIGTERM, RuntimeError with the last words of a process that failed.
@@ -60,7 +68,7 @@ def train_with(processors: list[int], path: Path, report: Report) -> None:
     run, port = Run(path), free_port()
     total, log = run.config.schedule.tokens, path / "ranks.log"
     with interruptible() as stopped, log.open("ab") as output:
-        command = [sys.executable, "-m", "isoflop.training.rank", str(path)]
+        command = [sys.executable, "-m", "isoflop.training.rank", str(path), *[ACCEPT] * accept_changed_data]
         ranks = [start(command, rank, processors, port, output) for rank in range(len(processors))]
         try:
             while any(process.poll() is None for process in ranks):

@@ -1,4 +1,4 @@
-"""One process of a data-parallel run: ``python -m isoflop.training.rank RUN``, started by ``training.ranks``."""
+"""One process of a data-parallel run: ``python -m isoflop.training.rank RUN``, started by ``training.launch``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
 from isoflop.training.loop import train
 from isoflop.training.run import Run
 
+ACCEPT = "--accept-changed-data"
 
-def main(path: Path) -> int:
+
+def main(path: Path, *, accept_changed_data: bool) -> int:
     """Train the run as this rank; returns the exit status."""
     try:
-        train(Run(path).config, path)
+        train(Run(path).config, path, accept_changed_data=accept_changed_data)
     except Interrupted:
         return INTERRUPTED
     except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
@@ -24,4 +26,4 @@ def main(path: Path) -> int:
 
 if __name__ == "__main__":
     follow_parent()
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), accept_changed_data=ACCEPT in sys.argv[2:]))

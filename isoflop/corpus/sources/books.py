@@ -25,9 +25,7 @@ _CREDITS = re.compile(
     r"|character set encoding:)",
     re.IGNORECASE,
 )
-_ILLUSTRATION = re.compile(
-    r"^[ \t]*\[(?:Illustration|Blank Page|Frontispiece)[^\[\]]{0,300}\][ \t]*\n?", re.MULTILINE
-)
+_ILLUSTRATION = re.compile(r"^[ \t]*\[(?:Illustration|Blank Page|Frontispiece)[^\[\]]{0,300}\][ \t]*\n?", re.MULTILINE)
 _PARAGRAPH = re.compile(r"\n(?:[ \t\r]*\n)+")
 _FRONT = 30
 """Paragraphs of the book before and among which notes of the library are looked for."""
