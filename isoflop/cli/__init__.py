@@ -15,6 +15,7 @@ COMMANDS = {
     "prepare": "a corpus into a tokenizer and token shards",
     "train": "one run from a config file, or go on with it",
     "sweep": "an IsoFLOP grid of small runs",
+    "mix": "which mixture of sources to train on, from many small proxies",
     "fit": "the laws that runs obey, from a CSV file, run directories or a sweep",
     "laws": "the published laws, what they mean and where they are from",
     "reproduce": "published numbers recomputed from published data",
@@ -22,7 +23,7 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "prepare", "train", "sweep")
+RESUMING = ("quickstart", "prepare", "train", "sweep", "mix")
 
 
 def usage() -> str:

@@ -9,17 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from isoflop import __version__
 from isoflop.files import write_text
 from isoflop.report import sections
 from isoflop.report.data import Dossier, read_dossier
-from isoflop.report.markup import text
+from isoflop.report.document import document
 from isoflop.report.style import need_matplotlib
-from isoflop.report.stylesheet import stylesheet
 from isoflop.report.verdict import head
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""Tells browsers what is true anyway: the page runs nothing and loads nothing."""
 
 BODY = (
     sections.curves,
@@ -48,19 +43,4 @@ def page(dossier: Dossier) -> str:
     """The whole page."""
     body = head(dossier) + "\n" + "".join(part(dossier) for part in BODY)
     source = "laws refitted from the run directories, prediction and verdict as written"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>{text(dossier.name)}: isoflop report</title>
-<style>{stylesheet(len(dossier.budgets))}</style>
-</head>
-<body>
-<main>
-{body}<footer>isoflop {text(__version__)}: {source}</footer>
-</main>
-</body>
-</html>
-"""
+    return document(dossier.name, body, source, len(dossier.budgets))
