@@ -146,13 +146,38 @@ def test_a_prepared_folder_is_returned_at_once_without_reading_the_corpus(config
     assert files(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize(("field", "value"), [("vocab_size", 301), ("seed", 5), ("max_bytes", 9000), ("corpus", "x")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("vocab_size", 301), ("seed", 5), ("max_bytes", 9000), ("corpus", "x"), ("tokenizer", "t.json")],
+)
 def test_another_config_in_the_same_folder_names_the_field_that_differs(config, tmp_path, field, value):
     prepare(config, tmp_path / "out")
     before = files(tmp_path / "out")
     with pytest.raises(ValueError, match=rf"prepared with {field} = .*now it is {value!r}"):
         prepare(replace(config, **{field: value}), tmp_path / "out")
     assert files(tmp_path / "out") == before
+
+
+def test_two_corpora_share_a_tokenizer(config, tmp_path):
+    one = prepare(config, tmp_path / "out")
+    write(tmp_path / "other.jsonl", [f"qqzz {number} wwxx" for number in range(50)])
+    shared = PrepareConfig(str(tmp_path / "other.jsonl"), tokenizer=str(tmp_path / "out" / "tokenizer.json"))
+    told = []
+    two = prepare(shared, tmp_path / "out2", lambda stage, done, total: told.append(stage))
+    assert "tokenizer" not in told
+    assert (two.tokenizer_checksum, two.vocab_size) == (one.tokenizer_checksum, 300)
+    assert len(documents_of(tmp_path / "out2", "train") + documents_of(tmp_path / "out2", "validation")) == 50
+    assert prepare(shared, tmp_path / "out2") == two
+
+
+def test_a_shared_tokenizer_that_changed_since_is_refused(config, tmp_path):
+    prepare(config, tmp_path / "out")
+    shared = replace(config, tokenizer=str(tmp_path / "out" / "tokenizer.json"))
+    prepare(shared, tmp_path / "out2")
+    prepare(replace(config, vocab_size=310), tmp_path / "out3")
+    (tmp_path / "out" / "tokenizer.json").write_bytes((tmp_path / "out3" / "tokenizer.json").read_bytes())
+    with pytest.raises(ValueError, match="another tokenizer than"):
+        prepare(shared, tmp_path / "out2")
 
 
 @pytest.mark.parametrize("stage", ["read", "tokenizer", "encode"])

@@ -13,6 +13,7 @@ tokenizer and writes memory-mapped token shards with a manifest.
 examples:
   isoflop prepare --corpus my_texts/ --vocab-size 8192 --out tokens/
   isoflop prepare --corpus python --max-bytes 50000000 --out tokens/
+  isoflop prepare --corpus other_texts/ --tokenizer tokens/tokenizer.json --out more_tokens/
 """
 
 
@@ -23,7 +24,8 @@ class Arguments:
     Attributes:
         out: Folder for tokenizer.json, the shards and manifest.json.
         corpus: A file or folder of .txt, .md, .jsonl, .jsonl.gz, .jsonl.zst, or "python".
-        vocab_size: Size of the vocabulary, special tokens included.
+        vocab_size: Size of the vocabulary to train, special tokens included.
+        tokenizer: A tokenizer.json to use instead of training one, so that corpora share it and can be mixed.
         validation_fraction: Share of documents held out, chosen by a hash of their content.
         max_bytes: Read at most this much text, sampled from every source.
         seed: Seed of the split, the sample and the order.
@@ -32,6 +34,7 @@ class Arguments:
     out: Path
     corpus: str = "python"
     vocab_size: int = 8192
+    tokenizer: Path | None = None
     validation_fraction: float = 0.02
     max_bytes: int | None = None
     seed: int = 0
@@ -43,7 +46,8 @@ def main(arguments: list[str]) -> None:
     from isoflop.progress import console
     from isoflop.tokens.prepare import PrepareConfig, prepare
 
-    config = PrepareConfig(a.corpus, a.vocab_size, a.validation_fraction, a.max_bytes, seed=a.seed)
+    shared = None if a.tokenizer is None else str(a.tokenizer)
+    config = PrepareConfig(a.corpus, a.vocab_size, a.validation_fraction, a.max_bytes, seed=a.seed, tokenizer=shared)
     with console() as report:
         manifest = prepare(config, a.out, report)
     for name, split in manifest.splits.items():

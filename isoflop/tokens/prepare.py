@@ -40,6 +40,9 @@ class PrepareConfig:
     the order of a keyed hash of their content, from every source (JSON lines file, top folder or package) in
     proportion to its number of documents, and at least one from each as long as they fit. Validation gets
     each document with probability ``validation_fraction``, and one at least.
+
+    ``tokenizer`` is the path of a tokenizer.json to use, so that several corpora share one and can be mixed. Without it
+    one of ``vocab_size`` ids is trained on this corpus.
     """
 
     corpus: str = "python"
@@ -49,6 +52,7 @@ class PrepareConfig:
     tokenizer_bytes: int = 10_000_000
     shard_tokens: int = 2**28
     seed: int = 0
+    tokenizer: str | None = None
 
     def __post_init__(self) -> None:
         check_vocab_size(self.vocab_size)
@@ -93,9 +97,12 @@ def _prepare(config: PrepareConfig, out: Path, report: Report) -> Manifest:
     reading = Reading()
     found = survey(_watched(documents(config.corpus, reading), reading, report))
     roles = _roles(config, found)
-    tokenizer = _train_tokenizer(config, found, roles, report)
+    if config.tokenizer is None:
+        tokenizer = _train_tokenizer(config, found, roles, report)
+    else:
+        tokenizer = Tokenizer.load(config.tokenizer)
     tokenizer.save(out / TOKENIZER)
-    dtype = "<u2" if config.vocab_size <= 2**16 else "<u4"
+    dtype = "<u2" if tokenizer.vocab_size <= 2**16 else "<u4"
     splits = _encode(config, found, roles, tokenizer, out, np.dtype(dtype), report)
     manifest = Manifest(
         format=FORMAT,
@@ -231,12 +238,17 @@ def _batches(numbered: Iterator[tuple[int, str]], sizes: NDArray[np.int64]) -> I
 def _existing(config: PrepareConfig, out: Path) -> Manifest:
     manifest = Manifest.read(out)
     for field in fields(config):
-        ours, theirs = getattr(config, field.name), manifest.config.get(field.name)
+        ours, theirs = getattr(config, field.name), manifest.config.get(field.name, field.default)
         if ours != theirs:
             raise ValueError(
                 f"{out} was prepared with {field.name} = {theirs!r}, and now it is {ours!r}: "
                 "prepare into another folder, or remove this one."
             )
+    if config.tokenizer is not None and Tokenizer.load(config.tokenizer).checksum != manifest.tokenizer_checksum:
+        raise ValueError(
+            f"{out} was prepared with another tokenizer than {config.tokenizer} is now: "
+            "prepare into another folder, or remove this one."
+        )
     return manifest
 
 
