@@ -58,7 +58,7 @@ class Arguments:
     tokens: float | None = None
     target_tokens: float | None = None
     epochs: float = 4.0
-    strength: float = 0.01
+    strength: float = 0.05
     prior: Literal["natural", "uniform"] = "natural"
     context: int | None = None
     workers: int | None = None

@@ -91,7 +91,7 @@ def answer(config: MixConfig, weights: Weights, losses: Weights) -> Answer:
     )
     measured = losses @ config.shares
     said = opinions(config, weights, losses)
-    statuses = (*fit.statuses, *optimum.statuses, *doubts(gains, said))
+    statuses = (*fit.statuses, *optimum.statuses, *untried(config, optimum, weights), *doubts(gains, said))
     spread = np.array(percentile_interval(optima, LEVEL))
     return Answer(fit, optimum, spread, gains, measured, np.asarray(fit.law(weights)), said, statuses)
 
@@ -124,6 +124,13 @@ def gain(
     means = np.array([float(law(reference) - law(chosen)) for law in laws]) - optimism
     noise = np.random.default_rng([fit.seed, 2]).choice(fit.residuals @ np.asarray(fit.law.s), (2, len(means)))
     return Gain(name, reference, prediction(value, means, means + noise[0] - noise[1], LEVEL), optimism)
+
+
+def untried(config: MixConfig, optimum: OptimalMixture, weights: Weights) -> list[str]:
+    """A sentence where the optimum lies outside the shares that any proxy had."""
+    rows = zip(config.names, optimum.weights, weights.min(axis=0), weights.max(axis=0), strict=True)
+    beyond = [f"{name} ({low:.1%} to {high:.1%})" for name, share, low, high in rows if not low <= share <= high]
+    return [f"outside the shares that proxies had: {', '.join(beyond)}"] if beyond else []
 
 
 def doubts(gains: tuple[Gain, ...], said: tuple[Opinion, ...]) -> list[str]:

@@ -48,7 +48,7 @@ class Request:
     target_tokens: float | None = None
     context: int | None = None
     epochs: float = 4.0
-    strength: float = 0.01
+    strength: float = 0.05
     prior: Literal["natural", "uniform"] = "natural"
     seed: int = 0
 

@@ -66,7 +66,7 @@ class MixConfig:
     context: int = 128
     proxies: int = 32
     epochs: float = 4.0
-    strength: float = 0.01
+    strength: float = 0.05
     prior: Literal["natural", "uniform"] = "natural"
     temperature: float = 0.5
     concentration: tuple[float, float] = (0.5, 4.0)

@@ -156,7 +156,7 @@ def _mirror_descent(law: ExponentialMixture, q: Array, strength: float, limits: 
             if law(trial) <= model + 1e-14 or rate < 1e-9:
                 break
             rate /= 2
-        r, rate = trial, rate * 1.5
+        r, rate = trial, min(rate * 1.5, 1e12)
     return r, gap
 
 
