@@ -41,7 +41,7 @@ def main() -> None:
         schedule = Schedule(tokens, 1.0, int(warmup_tokens(shape.matmul, tokens)), decay)
         for factor in a.factors:
             peak = factor * peak_learning_rate(shape.matmul)
-            config = TrainConfig(shape, str(a.tokens.resolve()), replace(schedule, peak=peak), batch, validate_times=1)
+            config = TrainConfig(shape, replace(schedule, peak=peak), batch, str(a.tokens.resolve()), validate_times=1)
             summary = train(config, a.out / f"{shape.name}-{factor:g}")
             loss, seconds = summary["validation_loss"], summary["seconds"]
             print(

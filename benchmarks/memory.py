@@ -131,7 +131,7 @@ def run_steps(case: Case, shape: Shape, steps: int) -> None:
 
     batch = case.micro_tokens * case.micro_batches
     config = TrainConfig(
-        shape, "", Schedule(batch * steps, 1e-4), BatchRamp(batch), micro_tokens=case.micro_tokens, device="cpu"
+        shape, Schedule(batch * steps, 1e-4), BatchRamp(batch), "random", micro_tokens=case.micro_tokens, device="cpu"
     )
     compute = torch.bfloat16 if case.bf16 else torch.float32
     model = Llama(shape, compute=compute, compiled=case.compiled, recompute=case.recompute).initialise(0)

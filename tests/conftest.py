@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from isoflop.planning.schedule import BatchRamp, Schedule
@@ -68,3 +69,31 @@ def tiny_config(tiny_tokens: Path) -> Callable[..., TrainConfig]:
         return replace(base, **changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_tokens(tiny_tokens: Path) -> Callable[..., Path]:
+    """A function that writes documents, lists of ids, as a prepared folder with the tokenizer of ``tiny_tokens``.
+
+    ``validation`` of them are held out, the last ones.
+    """
+    from isoflop.tokens.manifest import FORMAT, TOKENIZER, Manifest
+    from isoflop.tokens.shards import ShardWriter
+    from isoflop.tokens.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(tiny_tokens / TOKENIZER)
+
+    def write(out: Path, documents: list[list[int]], validation: int = 1, shard_tokens: int = 2**20) -> Path:
+        out.mkdir(parents=True)
+        tokenizer.save(out / TOKENIZER)
+        splits = {"train": documents[:-validation], "validation": documents[-validation:]}
+        written = {}
+        for name, texts in splits.items():
+            writer = ShardWriter(out, name, np.dtype("<u2"), shard_tokens, tokenizer.byte_lengths, tokenizer.bos)
+            for ids in texts:
+                writer.write(np.array([tokenizer.bos, *ids, tokenizer.eos]))
+            written[name] = writer.close()
+        Manifest(FORMAT, "<u2", tokenizer.vocab_size, tokenizer.checksum, "", {}, written, {}).write(out)
+        return out
+
+    return write

@@ -27,7 +27,7 @@ def load_run(path: Path) -> tuple[Llama, Tokenizer]:
         raise ValueError(f"{path} has no complete checkpoint to load; train it first")
     model = Llama(config.shape)
     checkpoint.load(newest, model)
-    return model, TokenDataset.open(path / config.data).tokenizer
+    return model, TokenDataset.open(path / config.sources[0].data).tokenizer
 
 
 @torch.no_grad()

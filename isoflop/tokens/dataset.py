@@ -1,6 +1,6 @@
 """A prepared corpus, opened: its manifest, its tokenizer, and its tokens without reading them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import xxhash
@@ -17,6 +17,7 @@ class TokenDataset:
     folder: Path
     manifest: Manifest
     tokenizer: Tokenizer
+    _streams: dict[str, Tokens] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: str | Path) -> "TokenDataset":
@@ -38,8 +39,10 @@ class TokenDataset:
         return self.manifest.splits[name]
 
     def tokens(self, name: str) -> Tokens:
-        """All tokens of a split as one memory-mapped stream."""
-        return Tokens(self.folder, self.split(name).shards, self.manifest.tokens_dtype)
+        """All tokens of a split as one memory-mapped stream, mapped once."""
+        if name not in self._streams:
+            self._streams[name] = Tokens(self.folder, self.split(name).shards, self.manifest.tokens_dtype)
+        return self._streams[name]
 
     def bytes_per_token(self, name: str) -> float:
         """UTF-8 bytes of text for each token of a split, the begin and end of documents among the tokens.

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.tokens.dataset import TokenDataset
-from isoflop.tokens.order import Order
+from isoflop.tokens.keys import derive_key
+from isoflop.tokens.order import Order, Permutation
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class FixedSamples:
 class Loader:
     """Sequences of a split in the order of training. Immutable; safe to share between threads.
 
-    ``block`` is the longest context of the run, by default ``context``; ``start`` and ``end`` are the tokens of the
-    run between which it trains at this one, whole blocks.
+    ``block`` is the longest context of the run, by default ``context``; ``start`` and ``end`` are the tokens of the run
+    between which it trains at this one, whole blocks. With a ``limit`` of tokens only so many are read: whole blocks,
+    one at least, drawn by the seed.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Loader:
         block: int | None = None,
         start: int = 0,
         end: float = math.inf,
+        limit: int | None = None,
     ) -> None:
         if context < 1:
             raise ValueError(f"context is {context}: it must be at least 1.")
@@ -72,6 +75,11 @@ class Loader:
                 "and its last target: give more text or a shorter context."
             )
         names, pieces = (dataset.manifest.fingerprint, split), block // context
+        self._drawn = None
+        if limit is not None and limit // block < blocks:
+            self._drawn = Permutation(blocks, derive_key(seed, "limit", *names))
+            blocks = max(1, limit // block)
+        self._pieces = pieces
         self._order = Order(blocks, seed, names, pieces, start // block, end / block)
         self.split = split
         self.context = context
@@ -90,7 +98,11 @@ class Loader:
 
     def positions(self, first_sample: int, count: int) -> NDArray[np.int64]:
         """Which sequences of the split those samples are, shape (count,), from 0 to samples_per_epoch − 1."""
-        return self._order(np.arange(first_sample, first_sample + count))
+        positions = self._order(np.arange(first_sample, first_sample + count))
+        if self._drawn is None:
+            return positions
+        blocks, pieces = np.divmod(positions, self._pieces)
+        return self._drawn(blocks) * self._pieces + pieces
 
     def sequential(self, count: int) -> FixedSamples:
         """``count`` sequences spread evenly over the split, in its order; all of them if it has fewer.

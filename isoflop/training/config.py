@@ -8,6 +8,7 @@ from typing import Literal
 from isoflop.planning.layout import Recompute
 from isoflop.planning.schedule import BatchRamp, ContextRamp, Schedule
 from isoflop.planning.shape import Shape
+from isoflop.tokens.mixture import Mixture, Source
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class TrainConfig:
 
     Attributes:
         shape: the network; its context is the longest of the run, the last of ``context`` if that is given.
-        data: folder of prepared tokens, relative to the run's directory or absolute.
+        data: folder of prepared tokens, relative to the run's directory or absolute; empty with a mixture.
+        mixture: several such folders and their shares over the run, instead of one (``tokens.mixture``).
         micro_tokens: tokens per forward pass; a batch is accumulated from equal pieces of at most this size.
         precision: compute type; ``auto`` is bf16 where the hardware multiplies it natively, else fp32.
         recompute: what the backward pass computes again instead of keeping it: with ``blocks`` every block, for a third
@@ -50,9 +52,10 @@ class TrainConfig:
     """
 
     shape: Shape
-    data: str
     schedule: Schedule
     batch: BatchRamp
+    data: str = ""
+    mixture: Mixture | None = None
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     seed: int = 0
     micro_tokens: int = 1024
@@ -68,7 +71,9 @@ class TrainConfig:
     context: ContextRamp | None = None
 
     def __post_init__(self) -> None:
-        """Refuse contexts that the shape does not end with, or that the batches do not hold whole sequences of."""
+        """Refuse a run without data or with two kinds of it, and contexts that do not fit the shape or the batches."""
+        if bool(self.data) == (self.mixture is not None):
+            raise ValueError("a run needs either data, one folder of prepared tokens, or a mixture of several")
         if self.contexts.last != self.shape.context:
             raise ValueError(
                 f"the context grows to {self.contexts.last:,} tokens but shape.context is {self.shape.context:,}; "
@@ -85,6 +90,16 @@ class TrainConfig:
                     f"a batch of {size:,} tokens, as at {start:,} tokens, does not hold whole sequences of "
                     f"{context:,}; make batch.first a multiple of the context"
                 )
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What the run reads, whether it is one folder or a mixture."""
+        return self.mixture.sources if self.mixture else (Source("data", self.data),)
+
+    @property
+    def blends(self) -> Mixture:
+        """The mixture, whether there are several sources or one."""
+        return self.mixture or Mixture.constant(self.sources, {"data": 1.0})
 
     @property
     def contexts(self) -> ContextRamp:

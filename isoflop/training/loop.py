@@ -24,9 +24,9 @@ from isoflop.files import locked
 from isoflop.model.llama import Llama
 from isoflop.planning.schedule import agree
 from isoflop.progress import Report, silent
-from isoflop.tokens.dataset import TokenDataset
+from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
 from isoflop.tokens.keys import derive_key
-from isoflop.tokens.loader import Loader
+from isoflop.tokens.ledger import Ledger
 from isoflop.training import checkpoint
 from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
@@ -36,7 +36,7 @@ from isoflop.training.loss import cross_entropy
 from isoflop.training.optimizer import build_optimizer
 from isoflop.training.ranks import Ranks, gradients
 from isoflop.training.run import Metrics, Run
-from isoflop.training.validation import Validation
+from isoflop.training.validation import BlendedValidation, Validation
 
 ALONE = Ranks()
 
@@ -49,20 +49,22 @@ class Trainer:
     run: Run
     model: Llama
     optimizer: torch.optim.AdamW
-    loaders: dict[int, Loader]
-    validation: Validation
+    loaders: dict[int, BlendedLoader]
+    validation: Validation | BlendedValidation
     device: torch.device
     progress: Progress
     ranks: Ranks
+    ledger: Ledger
 
     @classmethod
     def build(cls, config: TrainConfig, run: Run, ranks: Ranks = ALONE) -> Trainer:
         """Build everything from the config, then take up the run where its files say it stands."""
         device = device_for(config.device)
-        dataset = TokenDataset.open(run.path / config.data)
+        datasets = open_sources(config.sources, run.path)
+        source, dataset = config.sources[0], datasets[config.sources[0].name]
         if dataset.tokenizer.vocab_size != config.shape.vocab:
             raise ValueError(
-                f"the model has a vocabulary of {config.shape.vocab} and the tokens in {config.data} one of "
+                f"the model has a vocabulary of {config.shape.vocab} and the tokens in {source.data} one of "
                 f"{dataset.tokenizer.vocab_size}; prepare the corpus with --vocab-size {config.shape.vocab}"
             )
         stages = config.contexts.stages(0, config.schedule.tokens)
@@ -71,12 +73,11 @@ class Trainer:
         model = Llama(config.shape, compute=compute, compiled=compiled, recompute=config.recompute)
         model.initialise(derive_key(config.seed, "init")).to(device)
         optimizer = build_optimizer(model, config.optimizer)
-        loaders = {
-            context: Loader(dataset, "train", context, config.seed, block=config.shape.context, start=start, end=end)
-            for start, end, context in config.contexts.stages()
-        }
-        validation = Validation.build(dataset, config)
-        trainer = cls(config, run, model, optimizer, loaders, validation, device, Progress(0, 0, 0.0), ranks)
+        loaders = blended_loaders(datasets, config.blends, config.contexts.stages(), config.seed)
+        blended = config.mixture is not None
+        validation = BlendedValidation.build(datasets, config) if blended else Validation.build(dataset, config)
+        ledger = Ledger.of(config.blends, datasets)
+        trainer = cls(config, run, model, optimizer, loaders, validation, device, Progress(0, 0, 0.0), ranks, ledger)
         trainer.resume()
         return trainer
 
@@ -215,6 +216,7 @@ def held_metrics(run: Run, ranks: Ranks) -> Iterator[Metrics | None]:
 def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
     """What the run achieved and cost, with every convention of N and C named."""
     shape, progress = trainer.config.shape, trainer.progress
+    epochs = {entry.name: round(entry.epochs, 4) for entry in trainer.ledger.entries(progress.tokens)}
     return result | {
         "tokens": progress.tokens,
         "steps": progress.step,
@@ -224,7 +226,8 @@ def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
         "N_total": shape.total,
         "flops_6ND": 6.0 * shape.matmul * progress.tokens,
         "flops_exact": trainer.config.flops_exact(0, progress.tokens),
-        "epochs": round(progress.tokens / shape.context / trainer.loaders[shape.context].samples_per_epoch, 4),
+        "epochs": max(epochs.values()),
+        **({"epochs_by_source": epochs} if trainer.config.mixture else {}),
         "precision": str(trainer.model.compute).removeprefix("torch."),
         "compiled": trainer.model.compiled,
         "threads": torch.get_num_threads() * trainer.ranks.count,

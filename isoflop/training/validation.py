@@ -3,11 +3,16 @@
 The sample is the same for every run over the same tokens, whatever its seed, so that differences between runs are
 differences between models. It is cut into sequences of the longest context; at a shorter one the same targets are
 predicted from fewer tokens, so that within a run validations differ by the model and its context alone.
+
+Of a mixture every source has such a sample, all of one size and none depending on the weights, so that a source's loss
+compares between mixtures. The run's own ``validation_loss`` is their mean in the shares of its last blend: nats per
+token of the stream that training ends with.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +24,8 @@ from isoflop.tokens.loader import Loader
 from isoflop.training.config import TrainConfig
 from isoflop.training.loss import cross_entropy
 from isoflop.training.ranks import Ranks
+
+LOSS, BPB = "validation_loss", "validation_bpb"
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,9 @@ class Validation:
     @classmethod
     def build(cls, dataset: TokenDataset, config: TrainConfig) -> Validation:
         """The fixed sample that a config asks for; a whole number of equal batches, so that one graph serves."""
-        context = config.shape.context
+        context, tokens = config.shape.context, config.validation_tokens // len(config.sources)
         loader = Loader(dataset, "validation", context)
-        wanted = min(max(1, config.validation_tokens // context), loader.samples_per_epoch)
+        wanted = min(max(1, tokens // context), loader.samples_per_epoch)
         rows = min(max(1, config.micro_tokens // context), wanted)
         fixed = loader.sequential(wanted // rows * rows)
         return cls(torch.from_numpy(fixed.tokens), fixed.text_bytes, config.micro_tokens)
@@ -60,4 +67,33 @@ class Validation:
         ranks.add(total)
         nats = float(total)
         count = sequences[:, 1:].numel()
-        return {"validation_loss": nats / count, "validation_bpb": nats / math.log(2) / self.text_bytes}
+        return {LOSS: nats / count, BPB: nats / math.log(2) / self.text_bytes}
+
+    @property
+    def bytes_per_target(self) -> float:
+        """UTF-8 bytes that a target of the sample stands for."""
+        return self.text_bytes / self.tokens[:, 1:].numel()
+
+
+@dataclass(frozen=True)
+class BlendedValidation:
+    """The samples of a mixture's sources, and each source's share in the mean."""
+
+    samples: dict[str, Validation]
+    shares: dict[str, float]
+
+    @classmethod
+    def build(cls, datasets: Mapping[str, TokenDataset], config: TrainConfig) -> BlendedValidation:
+        """A sample of each source, together as large as the config asks for."""
+        return cls({name: Validation.build(dataset, config) for name, dataset in datasets.items()}, config.blends.final)
+
+    def measure(self, model: Llama, ranks: Ranks, context: int | None = None) -> dict[str, float]:
+        """Loss and bits per byte of the mixture, and as ``validation_loss/SOURCE`` and so on of each source.
+
+        A mixture's bits per byte are those of a stream with the shares' tokens: nats over bytes, not a mean of ratios.
+        """
+        found = {name: sample.measure(model, ranks, context) for name, sample in self.samples.items()}
+        nats = sum(share * found[name][LOSS] for name, share in self.shares.items())
+        text = sum(share * self.samples[name].bytes_per_target for name, share in self.shares.items())
+        by_source = {f"{key}/{name}": value for name, measured in found.items() for key, value in measured.items()}
+        return {LOSS: nats, BPB: nats / math.log(2) / text} | by_source
