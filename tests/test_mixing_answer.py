@@ -80,11 +80,11 @@ def test_drawn_mixtures_lean_to_the_prior_and_cover_the_simplex() -> None:
 
 def test_a_proxy_repeats_a_domain_as_often_as_the_run_it_stands_for() -> None:
     share = CONFIG.tokens / CONFIG.target_tokens
-    assert CONFIG.limits == tuple(round(size * share) for size in SIZES.values())
+    assert CONFIG.limits == pytest.approx([size * share for size in SIZES.values()], abs=CONFIG.context)
     passes = CONFIG.uniform * CONFIG.tokens / np.array(CONFIG.limits)
-    assert passes == pytest.approx(CONFIG.epochs_of(CONFIG.uniform))
+    assert passes == pytest.approx(CONFIG.epochs_of(CONFIG.uniform), rel=1e-3)
     assert replace(CONFIG, target_tokens=1e5).limits == tuple(SIZES.values())
-    assert min(replace(CONFIG, tokens=10).limits) == CONFIG.context + 1
+    assert min(replace(CONFIG, tokens=10).limits) == CONFIG.context
 
 
 def test_a_search_that_cannot_end_is_refused_with_a_reason() -> None:
@@ -104,12 +104,12 @@ def test_a_search_that_cannot_end_is_refused_with_a_reason() -> None:
 def test_a_planted_law_is_found_with_its_gain_inside_the_interval(found: Answer) -> None:
     optimum = np.array(best(CONFIG, PLANTED).weights)
     assert found.weights == pytest.approx(optimum, abs=0.03)
-    for gain in found.gains:
-        truth = float(PLANTED(gain.weights) - PLANTED(found.weights))
-        low, high = gain.predicted.confidence
+    for one in found.gains:
+        truth = float(PLANTED(one.weights) - PLANTED(found.weights))
+        low, high = one.predicted.confidence
         assert low < truth < high
-        assert gain.predicted.interval[0] <= low
-        assert gain.predicted.interval[1] >= high
+        assert one.predicted.interval[0] <= low
+        assert one.predicted.interval[1] >= high
     assert found.opinions[0].spearman > 0.98
     assert (found.spread[0] <= found.weights + 1e-9).all()
     assert (found.weights <= found.spread[1] + 1e-9).all()

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Trains many small proxies on sampled mixtures of prepared sources, measures each on held-out text,
 fits a law of the loss to the shares, and chooses the shares that it says are best for a target, within a cap on
-repetition and not further from the natural mixture than it pays. Says how sure it is. Stopped, the same command goes on.
+repetition and not further from the natural mixture than it pays. Says how sure it is.
+
+Stopped, the same command goes on.
 
 examples:
   isoflop mix --sources code=tokens/code web=tokens/web --target code --out mix/ --minutes 10

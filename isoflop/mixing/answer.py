@@ -3,9 +3,9 @@
 The law (Ye et al. 2024, arXiv 2403.16952) decides, because it is convex: its optimum within the caps and with the KL
 term is global (olmix's recipe). The doubt about it is said in four ways. Bootstrap refits give an interval of the gain
 over a reference mixture, and the spread of the optimum. The gain is corrected for having been chosen: an optimum looks
-better to the runs that chose it than it is, by what each replicate's own optimum loses when the law of all runs judges it
-(Efron's optimism). Predictions of each proxy from all the others are held against what it measured. And regressions
-that assume no law (RegMix) are scored the same way and say what they would have chosen.
+better to the runs that chose it than it is, by what each replicate's own optimum loses when the law of all runs
+judges it (Efron's optimism). Predictions of each proxy from all the others are held against what it measured. And
+regressions that assume no law (RegMix) are scored the same way and say what they would have chosen.
 
 200 replicates of 32 proxies and 4 domains take about a second. Left out: laws that know the proxy's size; the interval
 is of the loss of a model like the proxies, and what carries over to a larger one is the order of mixtures.
@@ -33,8 +33,8 @@ TRUSTED = 0.8
 class Gain:
     """By how much the chosen mixture's loss is predicted to be below a reference's; nats per token, above 0 is better.
 
-    ``predicted`` has the interval of the mean and of one pair of runs, both corrected by ``optimism``, what choosing the
-    best of many adds to a prediction.
+    ``predicted`` has the interval of the mean and of one pair of runs, both corrected by ``optimism``, what choosing
+    the best of many adds to a prediction.
     """
 
     reference: str

@@ -3,8 +3,8 @@
 The drawn ones follow RegMix (Liu et al. 2024, arXiv 2407.01492, section 3.1): Dirichlet distributions around the
 prior, flattened by a temperature, of varying concentration. They come from a Sobol sequence, shifted by a key, through
 the quantiles of gamma variables, so that few mixtures cover the simplex evenly. All are drawn to within the caps on
-repetition, beyond which no answer can lie, and hold a little of every domain: at the edge of the simplex, where a domain
-is missing altogether, losses rise far more steeply than any mixing law. Instant.
+repetition, beyond which no answer can lie, and hold a little of every domain: at the edge of the simplex, where a
+domain is missing altogether, losses rise far more steeply than any mixing law. Instant.
 """
 
 from __future__ import annotations

@@ -81,9 +81,7 @@ def proxy_config(config: MixConfig, weights: Weights) -> TrainConfig:
     )
 
 
-def mixture(
-    config: MixConfig, weights: Weights, limits: tuple[int, ...] | None = None, up: str | Path = ""
-) -> Mixture:
+def mixture(config: MixConfig, weights: Weights, limits: tuple[int, ...] | None = None, up: str | Path = "") -> Mixture:
     """The weights as a run's mixture; ``up`` leads from the run's directory to where the domains' folders begin."""
     sources = tuple(
         Source(domain.name, os.path.normpath(Path(up) / domain.data), limit)  # joined to an absolute path, that path

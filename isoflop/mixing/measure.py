@@ -8,23 +8,18 @@ hundreds of them would fill a disk, and nothing reads them again.
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from isoflop.files import write_json
 from isoflop.mixing.layout import LOSSES
 from isoflop.mixing.settings import HeldOut, MixConfig
 from isoflop.model.llama import Llama
 from isoflop.tokens.dataset import TokenDataset
-from isoflop.tokens.loader import Loader
 from isoflop.training import checkpoint
-from isoflop.training.config import TrainConfig
 from isoflop.training.hardware import compile_for, device_for, precision_for
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
-from isoflop.training.validation import Validation
+from isoflop.training.validation import LOSS, Validation
 
 
 def measure(config: MixConfig, folder: Path, run: Run) -> None:
@@ -39,12 +34,12 @@ def losses_of(run: Run, base: Path, texts: tuple[HeldOut, ...], tokens: int) -> 
 
     Raises ValueError when the run has no complete checkpoint.
     """
-    model = load(run)
-    settings = replace(run.config, validation_tokens=tokens)
-    return {
-        text.name: sample(settings, base / text.data, text.split).measure(model, Ranks())["validation_loss"]
-        for text in texts
-    }
+    model, context, micro_tokens = load(run), run.config.shape.context, run.config.micro_tokens
+    found = {}
+    for text in texts:
+        sample = Validation.of(TokenDataset.open(base / text.data), text.split, tokens, context, micro_tokens)
+        found[text.name] = sample.measure(model, Ranks())[LOSS]
+    return found
 
 
 def load(run: Run) -> Llama:
@@ -58,13 +53,3 @@ def load(run: Run) -> Llama:
     model.to(device)
     checkpoint.load(newest, model)
     return model
-
-
-def sample(config: TrainConfig, data: Path, split: str) -> Validation:
-    """The fixed sequences of a held-out text; a whole number of equal batches, so that one graph serves."""
-    context = config.shape.context
-    loader = Loader(TokenDataset.open(data), split, context)
-    wanted = min(max(1, config.validation_tokens // context), loader.samples_per_epoch)
-    rows = min(max(1, config.micro_tokens // context), wanted)
-    fixed = loader.sequential(wanted // rows * rows)
-    return Validation(torch.from_numpy(fixed.tokens), fixed.text_bytes, config.micro_tokens)

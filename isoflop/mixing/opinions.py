@@ -13,6 +13,7 @@ import numpy as np
 
 from isoflop.laws.fitting.mixture import Predictor, fit_mixture, regress_on_proxies, spearman
 from isoflop.laws.fitting.optimal_mixture import optimal_mixture, simulated_mixture
+from isoflop.laws.forms.mixture import ExponentialMixture
 from isoflop.mixing.settings import MixConfig, Weights
 
 Learn = Callable[[Weights, Weights], Predictor]
@@ -66,10 +67,11 @@ def trees_at_hand() -> bool:
 
 
 def opinion(config: MixConfig, name: str, learn: Learn, weights: Weights, losses: Weights) -> Opinion:
-    """Leave every proxy out once; ``losses`` (proxies, texts) are summed in the shares of the texts that they are of."""
+    """Leave every proxy out once; ``losses`` are of the texts with a share (proxies, texts), or their sum."""
     shares = config.shares[config.shares > 0] if losses.shape[1] > 1 else np.ones(1)
     rows = np.arange(len(weights))
-    left_out = np.array([float(learn(weights[rows != i], losses[rows != i]).predict(weights[i]) @ shares) for i in rows])
+    others = (learn(weights[rows != i], losses[rows != i]) for i in rows)
+    left_out = np.array([float(one.predict(r) @ shares) for one, r in zip(others, weights, strict=True)])
     measured = losses @ shares
     error = float(np.sqrt(np.mean((left_out - measured) ** 2)))
     return Opinion(name, left_out, spearman(left_out, measured), error, choice(config, learn(weights, losses), shares))
@@ -77,20 +79,19 @@ def opinion(config: MixConfig, name: str, learn: Learn, weights: Weights, losses
 
 def choice(config: MixConfig, predictor: Predictor, shares: Weights) -> tuple[float, ...] | None:
     """The mixture that a predictor would choose under the same caps and KL term."""
-    from isoflop.laws.forms.mixture import ExponentialMixture
-
-    terms = {"strength": config.strength, "caps": config.caps}
+    prior, strength, caps = config.prior_weights, config.strength, config.caps
     if isinstance(predictor, ExponentialMixture):
-        return optimal_mixture(predictor, prior=config.prior_weights, **terms).weights
+        return optimal_mixture(predictor, prior=prior, strength=strength, caps=caps).weights
     try:
         return simulated_mixture(
             predictor,
-            config.prior_weights,
+            prior,
             domains=config.names,
             shares=shares,
+            strength=strength,
+            caps=caps,
             concentration=len(config.names),
             seed=config.seed,
-            **terms,
         ).weights
     except ValueError:  # the caps leave too small a part of the simplex for random mixtures to fall into
         return None

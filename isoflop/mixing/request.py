@@ -96,9 +96,11 @@ def find_targets(
             shares[name] += share / total
             continue
         dataset = open_target(name, opened)
-        split = max(("train", "validation"), key=lambda part: dataset.split(part).tokens)
+        larger = dataset.split("train").tokens >= dataset.split("validation").tokens
         others[name] = dataset
-        found.append(HeldOut(Path(name).name, str(dataset.folder.resolve()), split, share / total))
+        found.append(
+            HeldOut(Path(name).name, str(dataset.folder.resolve()), "train" if larger else "validation", share / total)
+        )
     own = [HeldOut(name, str(opened[name].folder.resolve()), "validation", share) for name, share in shares.items()]
     names = [text.name for text in (*own, *found)]
     if len(set(names)) < len(names):
@@ -113,7 +115,7 @@ def open_target(folder: str, opened: dict[str, TokenDataset]) -> TokenDataset:
     dataset = TokenDataset.open(folder)
     for name, source in opened.items():
         if source.manifest.fingerprint == dataset.manifest.fingerprint:
-            raise ValueError(f"the target {folder} is the source {name}: say --target {name} for its held-out documents")
+            raise ValueError(f"the target {folder} is the source {name}: name that, for its held-out documents")
     return dataset
 
 

@@ -123,7 +123,7 @@ class MixConfig:
     @property
     def natural(self) -> Weights:
         """Shares of the domains by available tokens: every token once."""
-        return self.available / self.available.sum()
+        return np.asarray(self.available / self.available.sum())
 
     @property
     def uniform(self) -> Weights:
@@ -144,12 +144,11 @@ class MixConfig:
     def limits(self) -> tuple[int, ...]:
         """Tokens of each domain that a proxy may draw on, so that it repeats them as often as the target run would.
 
-        A proxy of T tokens for a run of D tokens sees the share T/D of every domain, at least one sequence: at equal
-        weights both then make the same number of passes.
+        A proxy of T tokens for a run of D tokens sees the share T/D of every domain, in whole sequences and one at
+        least: at equal weights both then make the same number of passes.
         """
-        part = min(1.0, self.tokens / self.target_tokens)
-        least = self.context + 1
-        return tuple(min(domain.available, max(least, round(domain.available * part))) for domain in self.domains)
+        part = min(1.0, self.tokens / self.target_tokens) / self.context
+        return tuple(max(1, round(domain.available * part)) * self.context for domain in self.domains)
 
     def epochs_of(self, weights: Weights) -> Weights:
         """Passes over each domain that the target run makes with these weights."""

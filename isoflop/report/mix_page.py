@@ -42,7 +42,7 @@ def head(found: Summary, name: str) -> str:
     ordered = sorted(found["sources"], key=lambda source: -source["weight"])
     words = ", ".join(f"{source['weight']:.0%} {source['name']}" for source in ordered if source["weight"] >= 0.005)
     gains = found["gains"].items()
-    bars = [Bar(f"over {name}", gain["mean_interval"][0], gain["value"], gain["mean_interval"][1]) for name, gain in gains]
+    bars = [Bar(f"over {other}", *middle_of(gain)) for other, gain in gains]
     notes = f'<div class="notes">{bullets(found["statuses"])}</div>' if found["statuses"] else ""
     return "\n".join(
         [
@@ -52,6 +52,12 @@ def head(found: Summary, name: str) -> str:
             notes,
         ]
     )
+
+
+def middle_of(gain: Summary) -> tuple[float, float, float]:
+    """The interval of a gain's mean with the gain in the middle."""
+    low, high = gain["mean_interval"]
+    return low, gain["value"], high
 
 
 def shares(found: Summary) -> str:
