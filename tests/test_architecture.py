@@ -17,9 +17,21 @@ MAY_IMPORT = {
     "training": {"model", "tokens", "planning"},
     "inference": {"training", "model", "tokens", "planning"},
     "sweeps": {"training", "tokens", "planning", "laws"},
+    "mixing": {"sweeps", "training", "model", "tokens", "planning", "laws"},
     "report": {"sweeps", "training", "planning", "laws"},
     "experiment": {"report", "sweeps", "inference", "training", "tokens", "planning", "laws"},
-    "cli": {"experiment", "report", "sweeps", "inference", "training", "tokens", "corpus", "planning", "laws"},
+    "cli": {
+        "experiment",
+        "report",
+        "mixing",
+        "sweeps",
+        "inference",
+        "training",
+        "tokens",
+        "corpus",
+        "planning",
+        "laws",
+    },
 }
 WITHOUT_TORCH = ("laws", "planning", "corpus", "tokens", "sweeps", "report")
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "one run from a config file, or go on with it",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
     "sweep": "an IsoFLOP grid of small runs",
+    "mix": "which mixture of sources to train on, from many small proxies",
     "fit": "the laws that runs obey, from a CSV file, run directories or a sweep",
     "laws": "the published laws, what they mean and where they are from",
     "reproduce": "published numbers recomputed from published data",
@@ -24,7 +25,7 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "clean", "prepare", "train", "sweep")
+RESUMING = ("quickstart", "clean", "prepare", "train", "sweep", "mix")
 
 
 def usage() -> str:

@@ -10,18 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop import config as configuration
-from isoflop.experiment.budget import (
-    FIXED_SECONDS,
-    flagship_seconds,
-    measure_speed,
-    sweep_budgets,
-    sweep_seconds,
-)
+from isoflop.experiment.budget import FIXED_SECONDS, flagship_seconds, sweep_budgets, sweep_seconds
 from isoflop.files import write_text
 from isoflop.planning.hyperparameters import context_for, first_batch_for, vocabulary_for
 from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report
 from isoflop.sweeps.grid import SweepConfig, cells
+from isoflop.sweeps.speed import measure_speed
 from isoflop.tokens.prepare import PrepareConfig
 from isoflop.training.speed import Speed
 

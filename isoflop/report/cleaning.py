@@ -13,14 +13,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from isoflop import __version__
 from isoflop.files import write_text
 from isoflop.progress import spoken
 from isoflop.report import examples, flow
+from isoflop.report.document import document
 from isoflop.report.flow import Reach
-from isoflop.report.markup import document, figure, folded, paragraph, section, table, text
+from isoflop.report.markup import figure, folded, paragraph, section, table, text
 from isoflop.report.scales import data_size, percent
-from isoflop.report.stylesheet import stylesheet
 
 SOURCES, REASONS = 40, 15
 """The rows that are shown at once."""
@@ -70,9 +69,9 @@ def page(cleaning: Cleaning) -> str:
     """The whole page."""
     parts = (head, current, stages, reasons, sources, documents, configuration)
     body = "".join(part(cleaning) for part in parts)
-    rules = stylesheet(0) + RULES + flow.RULES + examples.RULES
+    rules = RULES + flow.RULES + examples.RULES
     said = "bytes are UTF-8 text; which documents are shown was decided by a keyed hash of each"
-    return document(f"{cleaning.name}: cleaning report", rules, body, f"isoflop {text(__version__)}: {said}")
+    return document(f"{cleaning.name}: cleaning report", body, said, rules=rules)
 
 
 def head(cleaning: Cleaning) -> str:

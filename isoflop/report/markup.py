@@ -11,9 +11,6 @@ import html
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""Tells browsers what is true anyway: the page runs nothing and loads nothing."""
-
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories of controls, formats (direction, joiners), surrogates, private, unassigned, odd line breaks."""
 
@@ -28,26 +25,6 @@ def visible(character: str) -> str:
     if character in "\n\t" or unicodedata.category(character) not in UNSEEN:
         return character
     return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{{{ord(character):x}}}"
-
-
-def document(title: str, style: str, body: str, footer: str) -> str:
-    """A whole page; all but the title is HTML and CSS already."""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>{text(title)}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}<footer>{footer}</footer>
-</main>
-</body>
-</html>
-"""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:

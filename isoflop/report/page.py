@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from isoflop import __version__
 from isoflop.files import write_text
 from isoflop.report import sections
 from isoflop.report.data import Dossier, read_dossier
-from isoflop.report.markup import document, text
+from isoflop.report.document import document
 from isoflop.report.style import need_matplotlib
-from isoflop.report.stylesheet import stylesheet
 from isoflop.report.verdict import head
 
 BODY = (
@@ -45,5 +43,4 @@ def page(dossier: Dossier) -> str:
     """The whole page."""
     body = head(dossier) + "\n" + "".join(part(dossier) for part in BODY)
     source = "laws refitted from the run directories, prediction and verdict as written"
-    footer = f"isoflop {text(__version__)}: {source}"
-    return document(f"{dossier.name}: isoflop report", stylesheet(len(dossier.budgets)), body, footer)
+    return document(f"{dossier.name}: isoflop report", body, source, len(dossier.budgets))

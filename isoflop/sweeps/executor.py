@@ -1,8 +1,9 @@
-"""Running a sweep on this machine: one pinned, one-thread worker process per core, one column at a time each.
+"""Running many small models on this machine: one pinned, one-thread worker process per core, one job at a time each.
 
 At these sizes a step is a few milliseconds of small operations, so threads inside a step lose to processes side by side
-(docs/lab.md). The parent only watches the run directories. A killed sweep goes on where its checkpoints are, and
-finished cells are never repeated. Left out: Ray and Slurm, which would start the same worker elsewhere.
+(docs/lab.md). A job is a name that a worker module knows how to train: a column of a sweep here, a lane of proxies in
+the mixing room. The parent only watches the run directories. What was killed goes on where its checkpoints are, and
+finished runs are never repeated. Left out: Ray and Slurm, which would start the same worker elsewhere.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,18 +27,18 @@ from isoflop.training.run import Run
 
 @dataclass
 class Pool:
-    """Worker processes by the processor they are pinned to."""
+    """Worker processes ``python -m module folder job`` by the processor they are pinned to."""
 
-    sweep: Path
+    module: str
+    folder: Path
     processors: list[int]
     running: dict[int, tuple[str, subprocess.Popen[bytes]]] = field(default_factory=dict)
 
-    def start(self, column: Column) -> None:
-        """Start a worker on a free processor."""
+    def start(self, name: str) -> None:
+        """Start a worker for the job called ``name`` on a free processor."""
         processor = next(p for p in self.processors if p not in self.running)
-        name = column.name
-        with (self.sweep / f"{name}.log").open("ab") as log:
-            command = [sys.executable, "-m", "isoflop.sweeps.worker", str(self.sweep), name]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            command = [sys.executable, "-m", self.module, str(self.folder), name]
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -62,11 +63,11 @@ class Pool:
                 cause = f"was ended by signal {-status} ({signal.Signals(-status).name}; out of memory?)"
                 raise RuntimeError(f"the worker training {name} {cause}; the same command goes on with what is left")
             if status:
-                lines = (self.sweep / f"{name}.log").read_text(errors="replace").strip().splitlines()
+                lines = (self.folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
                 last = lines[-1] if lines else "no message"
                 raise RuntimeError(
                     f"the worker training {name} ended with status {status}: {last} "
-                    f"(all of it in {self.sweep / name}.log); the same command goes on with what is left"
+                    f"(all of it in {self.folder / name}.log); the same command goes on with what is left"
                 )
 
     def stop(self) -> None:
@@ -93,22 +94,36 @@ def run_sweep(config: SweepConfig, sweep: Path, report: Report, workers: int | N
     ``workers`` is at most, and by default, one per processor. Raises Interrupted after a Ctrl-C or SIGTERM,
     RuntimeError when a worker fails, ValueError when the directory holds another sweep.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"a sweep needs at least one worker, not {workers}")
+    pool = Pool("isoflop.sweeps.worker", sweep, worker_processors(workers))
     lay_out(config, sweep)
-    pool = Pool(sweep, processors()[:workers])
     grid = laid_out(sweep)
-    waiting = [c for c in grid if any(Run(sweep / name).summary is None for name, _ in c.runs)]
+    waiting = [c.name for c in grid if any(Run(sweep / name).summary is None for name, _ in c.runs)]
+    run_jobs(pool, waiting, lambda: report("sweep", *flops_done(grid, sweep)))
+
+
+def worker_processors(workers: int | None) -> list[int]:
+    """The processors for at most ``workers`` workers, by default all. Raises ValueError for fewer than one."""
+    if workers is not None and workers < 1:
+        raise ValueError(f"there must be at least one worker, not {workers}")
+    return processors()[:workers]
+
+
+def run_jobs(pool: Pool, waiting: Iterable[str], watch: Callable[[], None]) -> None:
+    """Hand the waiting jobs to workers in order until all are done; ``watch`` is called every two seconds.
+
+    Raises Interrupted after a Ctrl-C or SIGTERM, RuntimeError when a worker fails; workers are stopped first.
+    """
+    left = list(waiting)
     with interruptible() as stopped:
         try:
-            while waiting or pool.running:
-                while waiting and len(pool.running) < len(pool.processors):
-                    pool.start(waiting.pop(0))
+            while left or pool.running:
+                while left and len(pool.running) < len(pool.processors):
+                    pool.start(left.pop(0))
                 wait(stopped)
                 pool.reap()
-                report("sweep", *flops_done(grid, sweep))
+                watch()
                 if stopped():
-                    raise Interrupted("the sweep was stopped; the same command goes on where it was")
+                    raise Interrupted("the work was stopped; the same command goes on where it was")
         finally:
             pool.stop()
 

@@ -39,12 +39,17 @@ class Validation:
     @classmethod
     def build(cls, dataset: TokenDataset, config: TrainConfig) -> Validation:
         """The fixed sample that a config asks for; a whole number of equal batches, so that one graph serves."""
-        context, tokens = config.shape.context, config.validation_tokens // len(config.sources)
-        loader = Loader(dataset, "validation", context)
+        tokens = config.validation_tokens // len(config.sources)
+        return cls.of(dataset, "validation", tokens, config.shape.context, config.micro_tokens)
+
+    @classmethod
+    def of(cls, dataset: TokenDataset, split: str, tokens: int, context: int, micro_tokens: int) -> Validation:
+        """At most, and one sequence at least, ``tokens`` tokens of a split, spread evenly over it."""
+        loader = Loader(dataset, split, context)
         wanted = min(max(1, tokens // context), loader.samples_per_epoch)
-        rows = min(max(1, config.micro_tokens // context), wanted)
+        rows = min(max(1, micro_tokens // context), wanted)
         fixed = loader.sequential(wanted // rows * rows)
-        return cls(torch.from_numpy(fixed.tokens), fixed.text_bytes, config.micro_tokens)
+        return cls(torch.from_numpy(fixed.tokens), fixed.text_bytes, micro_tokens)
 
     def measure(self, model: Llama, ranks: Ranks, context: int | None = None) -> dict[str, float]:
         """Mean loss in nats per token, and bits per byte, of ``model`` on the sample, which the ranks share.

@@ -11,7 +11,7 @@ Trained on windows of one size, so the length of documents says nothing (``featu
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -94,6 +94,5 @@ class QualityClassifier(Stage):
             for document, score in zip(documents, scores.tolist(), strict=True)
         ]
 
-    def _sample(self, stream: object) -> Sample:
-        return sample_of(stream, self.training.documents, self.training.features, self.training.seed)  # type:
-        ignore[arg - type]
+    def _sample(self, stream: Iterable[tuple[str, str]]) -> Sample:
+        return sample_of(stream, self.training.documents, self.training.features, self.training.seed)

@@ -142,7 +142,7 @@ def _mirror_descent(law: ExponentialMixture, q: Array, strength: float, limits: 
     A step minimises ⟨∇L, r⟩ + strength·KL(r ‖ prior) + KL(r ‖ last)/η within the caps, with η as large as keeps that
     model above the loss (Bauschke, Bolte & Teboulle 2017).
     """
-    r, rate = _capped(q, limits), 1.0
+    r, rate = within_caps(q, limits), 1.0
     for _ in range(20_000):
         slope = law.gradient(r)
         gap = _gap(slope + strength * (np.log(np.maximum(r, _TINY) / q) + 1), r, limits)
@@ -151,12 +151,12 @@ def _mirror_descent(law: ExponentialMixture, q: Array, strength: float, limits: 
         height, logs = law(r), np.log(np.maximum(r, _TINY))
         while True:
             step = (logs + rate * (strength * np.log(q) - slope)) / (1 + rate * strength)
-            trial = _capped(np.exp(step - step.max()) + _TINY, limits)
+            trial = within_caps(np.exp(step - step.max()) + _TINY, limits)
             model = height + slope @ (trial - r) + _divergence(trial, np.maximum(r, _TINY)) / rate
             if law(trial) <= model + 1e-14 or rate < 1e-9:
                 break
             rate /= 2
-        r, rate = trial, rate * 1.5
+        r, rate = trial, min(rate * 1.5, 1e12)
     return r, gap
 
 
@@ -168,8 +168,11 @@ def _gap(slope: Array, r: Array, limits: Array) -> float:
     return float(slope @ r - slope[order] @ filled)
 
 
-def _capped(weights: Array, limits: Array) -> Array:
-    """Return the mixture within the caps that is nearest to positive weights in KL: min(cap, λ·weight) for some λ."""
+def within_caps(weights: Array, limits: Array) -> Array:
+    """Return the mixture within the caps that is nearest to positive weights in KL: min(cap, λ·weight) for some λ.
+
+    ``limits`` are largest shares that sum to at least one; shapes (domains,).
+    """
     order = np.argsort(limits / weights)
     w, cap = weights[order], limits[order]
     left = 1 - (np.cumsum(cap) - cap)  # for the domains that are not at their caps, if these are the first so many
