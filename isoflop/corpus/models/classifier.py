@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from isoflop import files
 from isoflop.config import from_dict
-from isoflop.corpus.document import CorpusError
+from isoflop.corpus.document import CorpusError, Document
 from isoflop.corpus.models.features import Features, Rows, full, rows
 from isoflop.corpus.models.logistic import area_under_curve, fit_logistic
 from isoflop.corpus.models.sampling import Sample, sample_of
@@ -99,13 +99,16 @@ def train_classifier(
     The texts are told apart by their numbers in their stream. Raises CorpusError if a side has too few full windows.
     """
     training = training or Training()
-    sides = [
+    positive, negative = (
         sample_of(
-            ((str(i), text) for i, text in enumerate(texts)), training.documents, training.features, training.seed
+            (Document(text, str(number)) for number, text in enumerate(texts)),
+            training.documents,
+            training.features,
+            training.seed,
         )
         for texts in (positives, negatives)
-    ]
-    return train_on_samples(sides[0], sides[1], training)
+    )
+    return train_on_samples(positive, negative, training)
 
 
 def train_on_samples(positives: Sample, negatives: Sample, training: Training) -> tuple[Classifier, dict[str, float]]:

@@ -104,7 +104,7 @@ class LanguageModel:
 
     @classmethod
     def load(cls, folder: Path) -> LanguageModel:
-        """Map the model that ``train`` wrote. Raises CorpusError if it is not there or not whole."""
+        """Map the model that ``train_language_model`` wrote. Raises CorpusError if it is not there or not whole."""
 
         def array(name: str, kind: Any) -> Any:
             values = np.load(folder / f"{name}.npy", mmap_mode="r")
@@ -125,7 +125,9 @@ class LanguageModel:
         return cls(config, vocabulary, found)
 
 
-def train(texts: Callable[[], Iterable[str]], folder: Path, config: NgramConfig | None = None) -> LanguageModel:
+def train_language_model(
+    texts: Callable[[], Iterable[str]], folder: Path, config: NgramConfig | None = None
+) -> LanguageModel:
     """Train on the texts that every call of ``texts`` gives anew, and write the model to ``folder``.
 
     Raises CorpusError if there is no word in them.
