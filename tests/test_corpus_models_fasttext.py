@@ -81,12 +81,14 @@ def naive_rows(data: bytes, text: str) -> list[int]:
 
 
 @given(st.text(st.sampled_from("abß漢é <>\t"), max_size=30), st.integers(1, 4), st.sampled_from([0, 2, 3, 5]))
+@settings(deadline=None)
 def test_rows_are_those_of_one_ngram_at_a_time(text: str, word_ngrams: int, longest: int) -> None:
     data = model_bytes(word_ngrams=word_ngrams, longest=longest)
     assert sorted(FastText(parse(data, "model")).rows(text)) == naive_rows(data, text)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=5))
+@settings(deadline=None)
 def test_hashes_of_tokens_are_fnv_with_signed_bytes(tokens: list[bytes]) -> None:
     assert token_hashes(tokens).tolist() == [fnv(token) for token in tokens]
 
@@ -117,7 +119,7 @@ def test_probabilities_follow_from_the_matrices(loss: int) -> None:
 
 @pytest.mark.parametrize("loss", [1, 3])
 @given(text=st.text(max_size=50))
-@settings(max_examples=20)
+@settings(deadline=None, max_examples=20)
 def test_probabilities_of_a_text_sum_to_one(loss: int, text: str) -> None:
     total = FastText(parse(model_bytes(loss), "model")).probabilities([text, "the"]).sum(axis=1)
     np.testing.assert_allclose(total, 1.0, rtol=1e-6)
@@ -128,7 +130,7 @@ def test_no_texts_have_no_probabilities() -> None:
 
 
 @given(st.data())
-@settings(max_examples=400)
+@settings(deadline=None, max_examples=400)
 def test_broken_file_is_an_error_and_nothing_else(data: Any) -> None:
     whole = bytearray(model_bytes(loss=data.draw(st.sampled_from([1, 3]))))
     for _ in range(data.draw(st.integers(0, 4))):

@@ -37,7 +37,7 @@ class Training:
 
     features: Features = field(default_factory=Features)
     documents: int = 10_000
-    l2: float = 1e-5
+    l2: float = 1e-4
     iterations: int = 100
     seed: int = 0
 
