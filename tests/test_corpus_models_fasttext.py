@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isoflop.corpus import Document
+from isoflop.corpus.models import Language
 from isoflop.corpus.models.fasttext import FastText, character_ngrams, token_hashes
 from isoflop.corpus.models.fasttext_file import FastTextError, parse, read_file
+from isoflop.corpus.stage import Dropped
 
 SENTENCES = {
     "en": ["the law of the land is the law", "a budget of compute and a small model", "we train and then we predict"],
@@ -203,3 +206,15 @@ def test_agrees_with_the_library(
         assert len(theirs) in (0, len(model.labels))
         for label, chance in zip(model.labels, ours, strict=True):
             assert math.isclose(theirs.get("__label__" + label, 0.0), chance, abs_tol=rounding), (probe, label)
+
+
+def test_language_stage_asks_a_fasttext_model(tmp_path: Path) -> None:
+    path = tmp_path / "lid.bin"
+    path.write_bytes(model_bytes())
+    label, chance = FastText.load(path).predict("the größere cat")
+    stage = Language(engine="fasttext", model=str(path), confidence=0.0)
+    kept = stage.judge_one(Document("the größere cat", "a"))
+    assert isinstance(kept, Document)
+    assert kept.language == label
+    unsure = Language(engine="fasttext", model=str(path), confidence=min(1.0, chance + 0.01))
+    assert isinstance(unsure.judge_one(Document("the größere cat", "a")), Dropped)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -62,13 +63,17 @@ class Classifier:
 
     def margins(self, table: Rows) -> Floats:
         """The log odds of every row."""
-        padded = np.append(self.weights, np.float32(0))
         entries = (table < self.features.columns).sum(axis=1)
-        margins: Floats = padded[table].sum(axis=1, dtype=np.float64) / np.sqrt(entries) + self.bias
+        margins: Floats = self._padded[table].sum(axis=1, dtype=np.float64) / np.sqrt(entries) + self.bias
         return margins
 
+    @cached_property
+    def _padded(self) -> NDArray[np.float32]:
+        """The weights and a zero for the empty column."""
+        return np.append(self.weights, np.float32(0))
+
     def save(self, path: Path) -> None:
-        """Write ``<path>.safetensors`` and, as its header, the features."""
+        """Write a safetensors file whose header has the features."""
         from safetensors.numpy import save
 
         header = {"features": json.dumps(asdict(self.features)), "bias": repr(self.bias)}

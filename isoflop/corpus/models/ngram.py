@@ -12,10 +12,10 @@ word and order. Left out: pruning, and orders whose keys are longer than 64 bits
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,10 +138,15 @@ def train_language_model(
         raise CorpusError(
             "no word occurs twice in the text to train a language model on: give a larger reference corpus"
         )
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        count((_grams(text, vocabulary, config) for text in texts()), Path(scratch))
-        keys, counts = np.load(Path(scratch) / "keys.npy"), np.load(Path(scratch) / "counts.npy")
+    scratch = folder.with_name(f".{folder.name}.counts")
+    shutil.rmtree(scratch, ignore_errors=True)  # what a killed training left
+    scratch.mkdir(parents=True)
+    try:
+        count((_grams(text, vocabulary, config) for text in texts()), scratch)
+        keys, counts = np.load(scratch / "keys.npy"), np.load(scratch / "counts.npy")
         found = levels(keys, counts, config.order, config.bits, config.smoothing)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     model = LanguageModel(config, vocabulary, found)
     files.write_folder(folder, lambda path: _write(model, path))
     return LanguageModel.load(folder)
