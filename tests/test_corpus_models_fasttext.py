@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isoflop.corpus import Document
+from isoflop.corpus.models import Language
 from isoflop.corpus.models.fasttext import FastText, character_ngrams, token_hashes
 from isoflop.corpus.models.fasttext_file import FastTextError, parse, read_file
+from isoflop.corpus.stage import Dropped
 
 SENTENCES = {
     "en": ["the law of the land is the law", "a budget of compute and a small model", "we train and then we predict"],
@@ -81,12 +84,14 @@ def naive_rows(data: bytes, text: str) -> list[int]:
 
 
 @given(st.text(st.sampled_from("abß漢é <>\t"), max_size=30), st.integers(1, 4), st.sampled_from([0, 2, 3, 5]))
+@settings(deadline=None)
 def test_rows_are_those_of_one_ngram_at_a_time(text: str, word_ngrams: int, longest: int) -> None:
     data = model_bytes(word_ngrams=word_ngrams, longest=longest)
     assert sorted(FastText(parse(data, "model")).rows(text)) == naive_rows(data, text)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=5))
+@settings(deadline=None)
 def test_hashes_of_tokens_are_fnv_with_signed_bytes(tokens: list[bytes]) -> None:
     assert token_hashes(tokens).tolist() == [fnv(token) for token in tokens]
 
@@ -117,7 +122,7 @@ def test_probabilities_follow_from_the_matrices(loss: int) -> None:
 
 @pytest.mark.parametrize("loss", [1, 3])
 @given(text=st.text(max_size=50))
-@settings(max_examples=20)
+@settings(deadline=None, max_examples=20)
 def test_probabilities_of_a_text_sum_to_one(loss: int, text: str) -> None:
     total = FastText(parse(model_bytes(loss), "model")).probabilities([text, "the"]).sum(axis=1)
     np.testing.assert_allclose(total, 1.0, rtol=1e-6)
@@ -128,7 +133,7 @@ def test_no_texts_have_no_probabilities() -> None:
 
 
 @given(st.data())
-@settings(max_examples=400)
+@settings(deadline=None, max_examples=400)
 def test_broken_file_is_an_error_and_nothing_else(data: Any) -> None:
     whole = bytearray(model_bytes(loss=data.draw(st.sampled_from([1, 3]))))
     for _ in range(data.draw(st.integers(0, 4))):
@@ -201,3 +206,15 @@ def test_agrees_with_the_library(
         assert len(theirs) in (0, len(model.labels))
         for label, chance in zip(model.labels, ours, strict=True):
             assert math.isclose(theirs.get("__label__" + label, 0.0), chance, abs_tol=rounding), (probe, label)
+
+
+def test_language_stage_asks_a_fasttext_model(tmp_path: Path) -> None:
+    path = tmp_path / "lid.bin"
+    path.write_bytes(model_bytes())
+    label, chance = FastText.load(path).predict("the größere cat")
+    stage = Language(engine="fasttext", model=str(path), confidence=0.0)
+    kept = stage.judge_one(Document("the größere cat", "a"))
+    assert isinstance(kept, Document)
+    assert kept.language == label
+    unsure = Language(engine="fasttext", model=str(path), confidence=min(1.0, chance + 0.01))
+    assert isinstance(unsure.judge_one(Document("the größere cat", "a")), Dropped)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from isoflop import files
 from isoflop.config import from_dict
-from isoflop.corpus.document import CorpusError
+from isoflop.corpus.document import CorpusError, Document
 from isoflop.corpus.models.features import Features, Rows, full, rows
 from isoflop.corpus.models.logistic import area_under_curve, fit_logistic
 from isoflop.corpus.models.sampling import Sample, sample_of
@@ -37,7 +38,7 @@ class Training:
 
     features: Features = field(default_factory=Features)
     documents: int = 10_000
-    l2: float = 1e-5
+    l2: float = 1e-4
     iterations: int = 100
     seed: int = 0
 
@@ -62,13 +63,17 @@ class Classifier:
 
     def margins(self, table: Rows) -> Floats:
         """The log odds of every row."""
-        padded = np.append(self.weights, np.float32(0))
         entries = (table < self.features.columns).sum(axis=1)
-        margins: Floats = padded[table].sum(axis=1, dtype=np.float64) / np.sqrt(entries) + self.bias
+        margins: Floats = self._padded[table].sum(axis=1, dtype=np.float64) / np.sqrt(entries) + self.bias
         return margins
 
+    @cached_property
+    def _padded(self) -> NDArray[np.float32]:
+        """The weights and a zero for the empty column."""
+        return np.append(self.weights, np.float32(0))
+
     def save(self, path: Path) -> None:
-        """Write ``<path>.safetensors`` and, as its header, the features."""
+        """Write a safetensors file whose header has the features."""
         from safetensors.numpy import save
 
         header = {"features": json.dumps(asdict(self.features)), "bias": repr(self.bias)}
@@ -99,13 +104,16 @@ def train_classifier(
     The texts are told apart by their numbers in their stream. Raises CorpusError if a side has too few full windows.
     """
     training = training or Training()
-    sides = [
+    positive, negative = (
         sample_of(
-            ((str(i), text) for i, text in enumerate(texts)), training.documents, training.features, training.seed
+            (Document(text, str(number)) for number, text in enumerate(texts)),
+            training.documents,
+            training.features,
+            training.seed,
         )
         for texts in (positives, negatives)
-    ]
-    return train_on_samples(sides[0], sides[1], training)
+    )
+    return train_on_samples(positive, negative, training)
 
 
 def train_on_samples(positives: Sample, negatives: Sample, training: Training) -> tuple[Classifier, dict[str, float]]:

@@ -12,10 +12,10 @@ word and order. Left out: pruning, and orders whose keys are longer than 64 bits
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,7 +104,7 @@ class LanguageModel:
 
     @classmethod
     def load(cls, folder: Path) -> LanguageModel:
-        """Map the model that ``train`` wrote. Raises CorpusError if it is not there or not whole."""
+        """Map the model that ``train_language_model`` wrote. Raises CorpusError if it is not there or not whole."""
 
         def array(name: str, kind: Any) -> Any:
             values = np.load(folder / f"{name}.npy", mmap_mode="r")
@@ -125,7 +125,9 @@ class LanguageModel:
         return cls(config, vocabulary, found)
 
 
-def train(texts: Callable[[], Iterable[str]], folder: Path, config: NgramConfig | None = None) -> LanguageModel:
+def train_language_model(
+    texts: Callable[[], Iterable[str]], folder: Path, config: NgramConfig | None = None
+) -> LanguageModel:
     """Train on the texts that every call of ``texts`` gives anew, and write the model to ``folder``.
 
     Raises CorpusError if there is no word in them.
@@ -136,10 +138,15 @@ def train(texts: Callable[[], Iterable[str]], folder: Path, config: NgramConfig 
         raise CorpusError(
             "no word occurs twice in the text to train a language model on: give a larger reference corpus"
         )
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        count((_grams(text, vocabulary, config) for text in texts()), Path(scratch))
-        keys, counts = np.load(Path(scratch) / "keys.npy"), np.load(Path(scratch) / "counts.npy")
+    scratch = folder.with_name(f".{folder.name}.counts")
+    shutil.rmtree(scratch, ignore_errors=True)  # what a killed training left
+    scratch.mkdir(parents=True)
+    try:
+        count((_grams(text, vocabulary, config) for text in texts()), scratch)
+        keys, counts = np.load(scratch / "keys.npy"), np.load(scratch / "counts.npy")
         found = levels(keys, counts, config.order, config.bits, config.smoothing)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     model = LanguageModel(config, vocabulary, found)
     files.write_folder(folder, lambda path: _write(model, path))
     return LanguageModel.load(folder)

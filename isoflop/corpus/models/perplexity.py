@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from isoflop import files
 from isoflop.corpus import documents as read_documents
 from isoflop.corpus.document import CorpusError, Document
-from isoflop.corpus.models.ngram import LanguageModel, NgramConfig, train
+from isoflop.corpus.models.ngram import LanguageModel, NgramConfig, train_language_model
 from isoflop.corpus.stage import Dropped, Stage, Verdict
 
 BUCKETS = ("head", "middle", "tail")
@@ -36,7 +36,7 @@ class Perplexity(Stage):
     """Puts documents into head, middle and tail, and drops the buckets that are not kept.
 
     Attributes:
-        reference: Path of the corpus that the model is trained on, or folder of a model that ``ngram.train`` wrote.
+        reference: Path of the corpus to train the model on, or the folder of one by ``train_language_model``.
         percentiles: Where the head and the middle end (CCNet: 30 and 60).
         keep: The buckets that stay.
         by_language: Percentiles for each language of the documents, and not over all of them.
@@ -60,7 +60,9 @@ class Perplexity(Stage):
     def prepare(self, folder: Path) -> None:
         """Train the model, unless the reference is one."""
         if self._given() is None:
-            train(lambda: (document.text for document in read_documents(self.reference)), folder / "model", self.model)
+            train_language_model(
+                lambda: (document.text for document in read_documents(self.reference)), folder / "model", self.model
+            )
 
     def survey(self, documents: Sequence[Document], shard: int, folder: Path) -> None:
         """Write the nats per word of every document."""

@@ -23,7 +23,7 @@ from isoflop.corpus import documents as read_documents
 from isoflop.corpus.document import CorpusError, Document
 from isoflop.corpus.models.classifier import Classifier, Training, train_on_samples
 from isoflop.corpus.models.features import full
-from isoflop.corpus.models.sampling import Sample, empty, identity, merge, sample_of
+from isoflop.corpus.models.sampling import Sample, empty, merge, sample_of
 from isoflop.corpus.stage import Dropped, Stage, Verdict
 
 
@@ -51,13 +51,11 @@ class QualityClassifier(Stage):
 
     def prepare(self, folder: Path) -> None:
         """Sample the reference."""
-        stream = ((identity(document), document.text) for document in read_documents(self.reference))
-        self._sample(stream).save(folder / "reference.safetensors")
+        self._sample(read_documents(self.reference)).save(folder / "reference.safetensors")
 
     def survey(self, documents: Sequence[Document], shard: int, folder: Path) -> None:
         """Sample one shard."""
-        sample = self._sample((identity(document), document.text) for document in documents)
-        sample.save(folder / f"survey-{shard:05d}.safetensors")
+        self._sample(documents).save(folder / f"survey-{shard:05d}.safetensors")
 
     def combine(self, shards: int, folder: Path) -> None:
         """Train, and settle the threshold."""
@@ -94,5 +92,6 @@ class QualityClassifier(Stage):
             for document, score in zip(documents, scores.tolist(), strict=True)
         ]
 
-    def _sample(self, stream: Iterable[tuple[str, str]]) -> Sample:
-        return sample_of(stream, self.training.documents, self.training.features, self.training.seed)
+    def _sample(self, documents: Iterable[Document]) -> Sample:
+        how = self.training
+        return sample_of(documents, how.documents, how.features, how.seed)

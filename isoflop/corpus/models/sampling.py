@@ -54,15 +54,15 @@ def chance(name: str, seed: int, document: Document) -> float:
     return derive_key(seed, name, identity(document)) / 2.0**64
 
 
-def sample_of(texts: Iterable[tuple[str, str]], documents: int, features: Features, seed: int) -> Sample:
-    """The sample of a stream of (id, text): at most ``documents`` of those that hold a word."""
+def sample_of(stream: Iterable[Document], documents: int, features: Features, seed: int) -> Sample:
+    """The sample of a stream: at most ``documents`` of those that hold a word."""
     kept, keys, tables = empty(features), [], []
     highest = 2**64
-    for name, text in texts:
-        key = derive_key(seed, "sample", name)
+    for document in stream:
+        key = derive_key(seed, "sample", identity(document))
         if key > highest:
             continue
-        table = rows(text, features)
+        table = rows(document.text, features)
         if len(table):
             keys.append(key)
             tables.append(table)

@@ -3,8 +3,8 @@
 Labelled topics are the quality classifier's model, one against the rest; a document of which none is likelier than
 not is ``other``. Clusters are spherical k-means (Dhillon and Modha 2001) over tf-idf of the words of a sample: log(1
 + count) times log(documents / documents with the word), normed, with k-means++ starts from the seed. A cluster's name
-is its heaviest words. Words shorter than three letters, rare ones and those in over half of the sample say nothing
-and are left out.
+is its heaviest words. Words
+shorter than three letters, of fewer than three documents or of all of them say nothing and are left out.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def find_clusters(texts: list[str], clusters: int, seed: int) -> ClusterTopics:
         np.concatenate([np.unique(w.hashes[w.ends - w.starts >= 3]) for w in found] or [np.empty(0, np.uint64)]),
         return_counts=True,
     )
-    telling = np.flatnonzero((documents_with >= 3) & (documents_with <= len(texts) / 2))
+    telling = np.flatnonzero((documents_with >= 3) & (documents_with < len(texts)))
     telling = np.sort(telling[np.lexsort((hashes[telling], -documents_with[telling]))[:MOST_WORDS]])
     if len(texts) < 2 * clusters or len(telling) < clusters:
         raise CorpusError(

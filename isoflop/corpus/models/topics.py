@@ -25,7 +25,7 @@ from isoflop.corpus import documents as read_documents
 from isoflop.corpus.document import CorpusError, Document
 from isoflop.corpus.models.classifier import Classifier, Training
 from isoflop.corpus.models.features import Features
-from isoflop.corpus.models.sampling import chance, identity, sample_of
+from isoflop.corpus.models.sampling import chance, sample_of
 from isoflop.corpus.models.topic_models import OTHER, ClusterTopics, LabelledTopics, Topics, find_clusters, sample_texts
 from isoflop.corpus.stage import Dropped, Stage, Verdict
 
@@ -71,9 +71,7 @@ class TopicSampling(Stage):
             return
         how = self.training
         samples = {
-            Path(path).name: sample_of(
-                ((identity(d), d.text) for d in read_documents(path)), how.documents, how.features, how.seed
-            )
+            Path(path).name: sample_of(read_documents(path), how.documents, how.features, how.seed)
             for path in self.examples
         }
         model, figures = LabelledTopics.train(samples, how)
