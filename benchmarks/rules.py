@@ -7,9 +7,9 @@ rules that both have: Gopher quality and repetition, C4, FineWeb. Each rule sees
 dropped it. Datatrove runs with three word tokenizers: its own for English (spaCy; the slowest by far, ``--no-spacy``
 leaves it out), ``str.split`` (nothing in Python is faster, so that the rest is compared), and this project's. With
 the last the verdicts must be the same but for the reasons in the stages' docstrings; pages where they are not are
-counted and the first printed. What is timed is what a pipeline calls for each document, without its bookkeeping.
-Rounds alternate; texts are forgotten between them, the vocabulary is not. Printed are medians and how many times
-slower a contender is.
+counted and the first printed. What is timed is what a pipeline calls for each document, without its bookkeeping;
+isoflop's first rule pays for the words that all of them share. Rounds alternate; texts are forgotten between them,
+the vocabulary is not. Printed are medians and how many times slower a contender is.
 
 Needs datatrove and, for its own tokenizer, spacy.
 """
@@ -147,12 +147,12 @@ def main() -> None:
 
 
 def timed(calls: list[Callable[[], list[str | None]]]) -> tuple[list[float], list[list[str | None]]]:
-    """Seconds of each call and what it answered."""
+    """Processor seconds of each call, all of which keep to one thread, and what it answered."""
     seconds, answers = [], []
     for call in calls:
-        start = time.perf_counter()
+        start = time.process_time()
         answers.append(call())
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return seconds, answers
 
 

@@ -22,6 +22,11 @@ def test_every_letter_and_digit_is_in_exactly_one_word(text):
     assert [word for word in found if is_symbol(word)] == [chunk for chunk in text.split() if is_symbol(chunk)]
 
 
+@given(st.text(st.sampled_from("aB09 .,'-_#\t\n\x1c")))
+def test_texts_in_ascii_have_the_words_that_they_have_among_other_texts(text):
+    assert [*words(text), "é"] == words(f"{text} é")
+
+
 @given(st.lists(st.text(min_size=1).filter(lambda part: part.split() == [part]), max_size=5))
 def test_white_space_always_ends_a_word_and_its_kind_does_not_matter(parts):
     assert words(" ".join(parts)) == words("\n\n\t".join(parts)) == [word for part in parts for word in words(part)]

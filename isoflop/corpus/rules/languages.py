@@ -15,4 +15,6 @@ def applies(languages: tuple[str, ...], document: Document) -> bool:
     if not languages:
         return True
     language = document.language.replace("_", "-").partition("-")[0].lower()
-    return language in languages and (language != "" or not view(document.text).unspaced)
+    if language or "" not in languages:
+        return language in languages
+    return document.text.isascii() or not view(document.text).unspaced

@@ -36,6 +36,10 @@ class RepeatedLines(Stage):
     max_coverage: float = 0.8
     min_words: int = 8
 
+    def __post_init__(self) -> None:
+        if self.n < 2:
+            raise ValueError(f"llama3_lines.n must be at least 2, not {self.n}")
+
     def judge_one(self, document: Document) -> Verdict:
         """The document without such lines, or why nothing of it is left."""
         text = view(_DIGITS.sub("0", document.text))

@@ -5,15 +5,13 @@ tokenizer keeps 374 and another 204. So there is one here, its name is ``WORDS``
 changes the name. One regular expression, one pass:
 
 - a run of letters, digits and combining marks, with single apostrophes and hyphens inside (``don't``, ``vis-à-vis``)
-and
-  points and commas between digits (``1,000.5``);
-- one letter, with its marks, of a script that is written without spaces: Han, kana, Thai, Lao, Tibetan, Burmese, Khmer.
-  A dictionary would cut better, but it would be a model with versions of its own. Lengths and n-grams of such text mean
+  and points and commas between digits (``1,000.5``);
+- one letter, with its marks, of a script written without spaces: Han, kana, Thai, Lao, Tibetan, Burmese, Khmer. A
+  dictionary would cut better, but it would be a model with versions of its own. Lengths and n-grams of such text mean
   something else than of English, and a rule that depends on them says what it does there;
 - a run of symbols between white space, such as a dash or an equals sign. Symbols that touch a word are in no word, so
-that
-  ``that,`` is the stop word. Tokenizers that make them words, as datatrove's does, turn Gopher's share of words with a
-  letter into a share of punctuation: it then drops two thirds of a corpus of Russian novels for their dialogue.
+  that ``that,`` is the stop word. Where every symbol is a word, as with datatrove's tokenizers, Gopher's share of words
+  with a letter is a share of punctuation: it then drops 34 of 55 Russian novels and plays, for their dialogue.
 
 Case is kept. Categories are those of the Unicode version of the Python that runs, and that is part of the name;
 beyond the basic plane whole blocks are taken for letters (0x10000 to 0x1EEFF) or Han (0x20000 to 0x3FFFF), the rest
@@ -56,12 +54,14 @@ _UNSPACED_BLOCKS = (
 _ASTRAL_LETTERS = "\U00010000-\U0001cfff\U0001d400-\U0001d7ff\U0001e000-\U0001eeff"
 _ASTRAL_HAN = "\U00020000-\U0003ffff"
 _JOINERS = "\u200c\u200d"  # stand inside words of Persian and of Indian languages
+_ASCII = r"[0-9A-Za-z]+(?:(?:['\-]|(?<=\d)[.,](?=\d))[0-9A-Za-z]+)*|(?<!\S)[^\s0-9A-Za-z]+(?!\S)"
+_ascii_words = re.compile(_ASCII).findall  # the same as the pattern for all of Unicode, and a fifth faster
 _CLOSING = "\"'”’»)]}）」』"
 
 
 def words(text: str) -> list[str]:
     """The words of ``text`` in their order; every letter and digit is in exactly one."""
-    return _finder()(text)
+    return _ascii_words(text) if text.isascii() else _finder()(text)
 
 
 def sentences(line: str) -> int:
