@@ -1,10 +1,10 @@
 """Benchmark items that stand in training documents, reported, and cut out or dropped with the document.
 
-A document and an item overlap where they share a run of ``n`` words, compared without case and punctuation. Two settings
-have names. ``gpt3`` looks for 13 words and cuts them out with 200 characters on either side (Brown et al. 2020, arXiv
-2005.14165, appendix C), but unlike GPT-3 keeps what is left in one document, however short. ``llama3`` looks for 8 words
-and drops a document in which half of an item's words lie in such runs: the paper's measure (Grattafiori et al. 2024,
-§5.1.4), which asks it of benchmarks and not of documents, and picks the share by benchmark.
+A document and an item overlap where they share a run of ``n`` words, compared without case and punctuation. Two
+settings have names. ``gpt3`` looks for 13 words and cuts them out with 200 characters on either side (Brown et al.
+2020, arXiv 2005.14165, appendix C), but unlike GPT-3 keeps what is left in one document, however short. ``llama3``
+looks for 8 words and drops a document in which half of an item's words lie in such runs: the paper's measure
+(Grattafiori et al. 2024, §5.1.4), which asks it of benchmarks and not of documents, and picks the share by benchmark.
 
 Every shard leaves ``matches-….jsonl``: document, place, benchmark, item, share, span and the text of the span.
 About 10 MB of text a second against 100,000 n-grams; the index takes 14 bytes an n-gram in every process.
