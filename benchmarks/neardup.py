@@ -182,7 +182,11 @@ def compare(corpus: str, documents: int, each: int, rounds: int, tools: list[str
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "texts.json"
         path.write_text(json.dumps(texts))
-        results = [{tool: called(["--child", tool, str(path)]) for tool in tools} for _ in range(rounds)]
+        results = []
+        for number in range(rounds):
+            results.append({tool: called(["--child", tool, str(path)]) for tool in tools})
+            rates = ", ".join(f"{tool} {len(texts) / results[-1][tool]['seconds']:.0f}" for tool in tools)
+            print(f"round {number + 1}, docs/s: {rates}", flush=True)
     for tool in tools:
         runs = [result[tool] for result in results]
         kept = set(runs[0]["kept"])
