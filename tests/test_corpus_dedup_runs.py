@@ -1,6 +1,8 @@
 import itertools
+import tracemalloc
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,3 +60,26 @@ def test_components_are_those_of_a_plain_search_whatever_the_order_of_edges(tmp_
             low, high = sorted((group[a], group[b]))
             group = [low if g == high else g for g in group]
     assert components.find(np.arange(size)).tolist() == group
+
+
+def peak_of_merging(folder, records, memory):
+    """The most bytes that numpy held at once while so many records were merged."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    paths = []
+    for shard in range(records // 20_000):
+        run = np.zeros(20_000, RECORD)
+        run["key"] = rng.integers(0, 2**64, len(run), np.uint64)
+        paths.append(runs.run_path(folder, "r", shard))
+        runs.write(paths[-1], run)
+    tracemalloc.start()
+    seen = sum(len(piece) for piece in runs.merged(paths, memory))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seen == records
+    return peak
+
+
+@pytest.mark.parametrize("records", [40_000, 400_000])
+def test_memory_stays_within_what_was_given_however_large_the_corpus(tmp_path, records):
+    assert peak_of_merging(tmp_path / "r", records, 1 << 20) < 1.1 * (1 << 20)

@@ -73,25 +73,27 @@ def batches(
 def lowered(points: UInt32s) -> UInt32s:
     """Code points in lower case, one for one."""
     lower = _tables()[1]
-    small = lower[np.minimum(points, TABLE - 1)]
-    return small if points.max(initial=0) < TABLE else np.where(points < TABLE, small, points)
+    if points.max(initial=0) < TABLE:
+        return lower[points]
+    return np.where(points < TABLE, lower[np.minimum(points, TABLE - 1)], points)
 
 
 def words(points: UInt32s) -> tuple[Int64s, Int64s]:
-    """Where each word starts and ends."""
+    """Where each word starts and ends; the last code point must not be in a word, as that of a batch is not."""
     kind = _tables()[0][np.minimum(points, TABLE - 1)]
-    before = np.concatenate([[APART], kind[:-1]])
-    after = np.concatenate([kind[1:], [APART]])
-    starts = (kind == WORD) | (kind == IN_WORD) & (before != IN_WORD)
-    ends = (kind == WORD) | (kind == IN_WORD) & (after != IN_WORD)
-    return np.flatnonzero(starts), np.flatnonzero(ends) + 1
+    turns = np.ones(len(kind), bool)
+    np.not_equal(kind[1:], kind[:-1], out=turns[1:])
+    turns |= kind == WORD
+    turns[1:] |= kind[:-1] == WORD
+    filled = kind != APART
+    return np.flatnonzero(turns & filled), np.flatnonzero(turns[1:] & filled[:-1]) + 1
 
 
 class Hashes:
     """The hash of any span of an array of code points."""
 
     def __init__(self, points: UInt32s) -> None:
-        powers, self._inverses = _powers(1 << max(16, int(len(points)).bit_length()))
+        powers, self._inverses = _powers(1 << max(20, int(len(points)).bit_length()))
         self._sums = np.zeros(len(points) + 1, np.uint64)
         np.cumsum(points * powers[: len(points)], out=self._sums[1:])
 

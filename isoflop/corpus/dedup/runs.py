@@ -25,8 +25,8 @@ from isoflop import files
 Records = NDArray[Any]
 """A structured array with an unsigned 64-bit field ``key``."""
 
-COPIES = 4
-"""A range is alive this many times while it is put together: pieces, the whole, the order, the sorted whole."""
+COPIES = 5
+"""A range takes this many times its size: unsorted, its keys and their order, sorted, and the one before it."""
 
 
 def run_path(folder: Path, name: str, number: int) -> Path:
@@ -68,19 +68,28 @@ def merged(paths: Sequence[Path], memory: int) -> Iterator[Records]:
 
     Records of equal keys come in the order of the runs, and within a run in the order in which they were given.
     """
-    cuts = _cuts(paths, memory)
-    bounds = [_bounds(path, cuts) for path in paths]
-    for number in range(len(cuts) + 1):
-        pieces = [_piece(path, bound[number], bound[number + 1]) for path, bound in zip(paths, bounds, strict=True)]
-        pieces = [piece for piece in pieces if len(piece)]
-        if pieces:
-            yield by_key(np.concatenate(pieces))
+    starts = [0] * len(paths)
+    for cut in [*_cuts(paths, memory).tolist(), 1 << 64]:
+        pieces = []
+        for number, path in enumerate(paths):
+            run = np.load(path, mmap_mode="r")
+            stop = bisect_left(run["key"], cut, lo=starts[number])
+            pieces.append(np.array(run[starts[number] : stop]))
+            starts[number] = stop
+        records = np.concatenate(pieces)
+        del pieces
+        if len(records):
+            yield by_key(records)
 
 
 def between(paths: Sequence[Path], low: int, high: int) -> Records:
     """All records with low ≤ key < high, sorted by key. At least one run must be given."""
-    keys = np.array([low, high], np.uint64)
-    return by_key(np.concatenate([_piece(path, *_bounds(path, keys)[1:3]) for path in paths]))
+    pieces = []
+    for path in paths:
+        run = np.load(path, mmap_mode="r")
+        start = bisect_left(run["key"], low)  # numpy's own search would first copy the whole column of keys
+        pieces.append(np.array(run[start : bisect_left(run["key"], high, lo=start)]))
+    return by_key(np.concatenate(pieces))
 
 
 def first_of_key(records: Records) -> NDArray[np.int64]:
@@ -90,17 +99,6 @@ def first_of_key(records: Records) -> NDArray[np.int64]:
     new[1:] = records["key"][1:] != records["key"][:-1]
     first: NDArray[np.int64] = np.maximum.accumulate(np.where(new, number, 0))
     return first
-
-
-def _piece(path: Path, low: int, high: int) -> Records:
-    return np.array(np.load(path, mmap_mode="r")[low:high])
-
-
-def _bounds(path: Path, cuts: NDArray[np.uint64]) -> list[int]:
-    """Where the cuts lie in a run; numpy's own search would first copy the whole column of keys."""
-    run = np.load(path, mmap_mode="r")
-    keys = run["key"]
-    return [0, *(bisect_left(keys, cut) for cut in cuts), len(run)]
 
 
 def _cuts(paths: Sequence[Path], memory: int) -> NDArray[np.uint64]:
