@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import xxhash
 
 from isoflop.corpus import documents
 from isoflop.corpus.document import CorpusError, Document, Reading
-from isoflop.corpus.pipeline.account import Tally
+from isoflop.corpus.pipeline.account import MOST_GROUPS, Tally, largest
 from isoflop.corpus.pipeline.config import CleanConfig, Source
 from isoflop.corpus.pipeline.layout import Job
 from isoflop.corpus.writer import write_documents
@@ -30,11 +30,11 @@ QUARANTINE = 10_000
 
 @dataclass
 class Cut:
-    """What cutting found: the number of shards, what is in them by source, and the records that are not."""
+    """What cutting found: the number of shards, what is in them by group, and the records that are not."""
 
     shards: int = 0
     total: Tally = field(default_factory=Tally)
-    sources: dict[str, Tally] = field(default_factory=dict)
+    groups: dict[str, Tally] = field(default_factory=dict)
     records: int = 0
     bad: int = 0
     empty: int = 0
@@ -48,7 +48,7 @@ class Cut:
             return None
         plain = json.loads(path.read_text(encoding="utf-8"))
         plain["total"] = Tally(**plain["total"])
-        plain["sources"] = {name: Tally(**tally) for name, tally in plain["sources"].items()}
+        plain["groups"] = {name: Tally(**tally) for name, tally in plain["groups"].items()}
         return cls(**plain)
 
 
@@ -65,7 +65,9 @@ def cut(job: Job, report: Report, stop: Callable[[], None]) -> Cut:
         for document in shard:
             size = len(document.text.encode())
             cut.total.count(size)
-            cut.sources.setdefault(document.source, Tally()).count(size)
+            cut.groups.setdefault(job.config.group(document), Tally()).count(size)
+        if len(cut.groups) > 2 * MOST_GROUPS:
+            cut.groups = largest(cut.groups, MOST_GROUPS)
     if not cut.shards:
         raise CorpusError(
             f"none of the corpus' documents is in a sample of {job.config.sample:.3%}: take a larger one."
@@ -133,7 +135,6 @@ def _read(source: Source, reading: Reading, report: Report) -> Iterator[Document
 
 def summary(cut: Cut) -> dict[str, Any]:
     """The part of the summary that speaks of reading."""
-    plain = asdict(cut.total) | asdict(cut)
+    plain = asdict(cut.total) | asdict(replace(cut, groups=largest(cut.groups)))
     del plain["shards"], plain["total"]
-    plain["sources"] = dict(sorted(plain["sources"].items(), key=lambda item: (-item[1]["bytes"], item[0])))
     return plain
