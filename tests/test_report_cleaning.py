@@ -14,6 +14,7 @@ from test_report_page import Balance, visible_text
 
 from isoflop.corpus.pipeline import CleanConfig, Source, Step, clean
 from isoflop.report.cleaning import page, read_cleaning, write_cleaning_page
+from isoflop.report.examples import diffs
 from isoflop.report.flow import Reach, river
 from isoflop.report.scales import data_size, percent
 
@@ -74,6 +75,11 @@ def test_dropped_stand_beside_kept_and_edits_are_diffs(written: str) -> None:
     pair = first[first.index('<div class="pair">') : first.index("</pre></div></div>")]
     assert re.findall(r'class="card (\w+)"', pair) == ["dropped", "kept"]
     assert "<del>secret</del><ins>&lt;em&gt;</ins>" in written
+
+
+def test_white_space_that_an_edit_took_is_seen() -> None:
+    edited = {"treated": "edited", "place": "a:1", "source": "", "detail": "", "segments": [["=", "a"], ["-", " \n"]]}
+    assert "a<del>␣↵\n</del>" in diffs([edited])
 
 
 def test_the_river_is_as_wide_as_the_bytes() -> None:

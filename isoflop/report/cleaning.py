@@ -28,7 +28,8 @@ KINDS = ("dropped", "kept", "edited")
 
 RULES = """
 main{max-width:58rem}.named td:first-child{min-width:13rem;overflow-wrap:anywhere}
-.facts{grid-template-columns:repeat(auto-fill,minmax(7.4rem,1fr))}
+.facts{grid-template-columns:repeat(auto-fill,minmax(6.6rem,1fr))}
+td .who{white-space:nowrap}
 .share{display:inline-block;height:.55em;border-radius:.15em;background:var(--second);opacity:.6;margin-right:.5em}
 .share.lost{background:var(--accent)}
 """
@@ -166,7 +167,7 @@ def reasons(cleaning: Cleaning) -> str:
     most = found[0][2]["bytes"]
     rows = [
         (
-            f"{text(reason)} <span class='small'>{text(label)}</span>",
+            f'{text(reason)} <span class="small who">{text(label[3:])}</span>',
             f"{tally['documents']:,}",
             percent(tally["documents"], received["documents"]),
             _bar(tally["bytes"], most, "lost") + data_size(tally["bytes"]),
@@ -233,7 +234,7 @@ def documents(cleaning: Cleaning) -> str:
             parts.append(f"<h3>{text(label)}</h3>{pairs}{examples.diffs(mine['edited'])}")
     intro = (
         "Dropped on the left, with the figure that decided; beside it a document that the same stage kept, of the same "
-        "source where there is one. Edits are shown as what went and what came."
+        "source or file where there is one. Edits are shown as what went and what came."
     )
     return section("Judge for yourself", paragraph(intro), *parts)
 
