@@ -109,7 +109,7 @@ def test_the_account_adds_up(corpus: Path, done: Path) -> None:
         lost = dropped["bytes"] + account["edited"]["bytes"]
         assert account["kept"]["bytes"] == account["received"]["bytes"] - lost
         for unit in ("documents", "bytes"):
-            assert sum(tally[unit] for tally in account["sources"].values()) == account["kept"][unit]
+            assert sum(tally[unit] for tally in account["groups"].values()) == account["kept"][unit]
         arriving = account["kept"]
     left = [len(d.text.encode()) for d in documents(done / "documents")]
     assert summary["kept"] == {"documents": len(left), "bytes": sum(left)}
@@ -169,7 +169,7 @@ def test_a_task_that_is_done_is_not_done_again(corpus: Path, tmp_path: Path) -> 
 def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(corpus: Path, done: Path, tmp_path: Path) -> None:
     out, chance = tmp_path / "out", random.Random(7)
     script = [sys.executable, str(Path(__file__).parent / "pipeline_stages.py"), str(corpus), str(out)]
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(script, start_new_session=True)
         enough = written(out) + chance.randrange(4, 16)
         while written(out) < enough and process.poll() is None:
@@ -287,7 +287,7 @@ def test_named_sources_name_their_documents(corpus: Path, tmp_path: Path) -> Non
     parts = (Source(str(corpus / "wiki.jsonl"), "encyclopedia"), Source(str(corpus / "web.jsonl"), "crawl"))
     config = CleanConfig(parts, (Step(Short(10**6), only=("crawl",)),))
     summary = clean(config, tmp_path / "out", pool=Here)
-    assert summary["stages"]["01-short"]["sources"].keys() == {"encyclopedia"}
+    assert summary["stages"]["01-short"]["groups"].keys() == {"encyclopedia"}
 
 
 def test_passes_are_as_few_as_can_be() -> None:

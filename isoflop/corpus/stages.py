@@ -45,7 +45,7 @@ STAGES: dict[str, str] = {
     "language": "isoflop.corpus.models.language:Language",
     "quality_classifier": "isoflop.corpus.models.quality:QualityClassifier",
     "perplexity": "isoflop.corpus.models.perplexity:Perplexity",
-    "topics": "isoflop.corpus.models.topics:Topics",
+    "topics": "isoflop.corpus.models.topics:TopicSampling",
 }
 
 

@@ -21,12 +21,14 @@ from isoflop.report.flow import Reach
 from isoflop.report.markup import figure, folded, paragraph, section, table, text
 from isoflop.report.scales import data_size, percent
 
-SOURCES, REASONS = 40, 15
+GROUPS, REASONS = 40, 15
 """The rows that are shown at once."""
 KINDS = ("dropped", "kept", "edited")
 
 RULES = """
-main{max-width:58rem}.facts{grid-template-columns:repeat(auto-fill,minmax(7.4rem,1fr))}
+main{max-width:58rem}.named td:first-child{min-width:13rem;overflow-wrap:anywhere}
+.facts{grid-template-columns:repeat(auto-fill,minmax(6.6rem,1fr))}
+td .who{white-space:nowrap}
 .share{display:inline-block;height:.55em;border-radius:.15em;background:var(--second);opacity:.6;margin-right:.5em}
 .share.lost{background:var(--accent)}
 """
@@ -67,7 +69,7 @@ def write_cleaning_page(folder: Path) -> Path:
 
 def page(cleaning: Cleaning) -> str:
     """The whole page."""
-    parts = (head, current, stages, reasons, sources, documents, configuration)
+    parts = (head, current, stages, reasons, groups, documents, configuration)
     body = "".join(part(cleaning) for part in parts)
     rules = RULES + flow.RULES + examples.RULES
     said = "bytes are UTF-8 text; which documents are shown was decided by a keyed hash of each"
@@ -164,7 +166,7 @@ def reasons(cleaning: Cleaning) -> str:
     most = found[0][2]["bytes"]
     rows = [
         (
-            f"{text(reason)} <span class='small'>{text(label)}</span>",
+            f'{text(reason)} <span class="small who">{text(label[3:])}</span>',
             f"{tally['documents']:,}",
             percent(tally["documents"], received["documents"]),
             _bar(tally["bytes"], most, "lost") + data_size(tally["bytes"]),
@@ -186,14 +188,14 @@ def _bar(part: float, whole: float, kind: str = "") -> str:
     return f'<i class="share {kind}" style="width:{6 * part / max(1, whole):.2f}rem"></i>'
 
 
-def sources(cleaning: Cleaning) -> str:
-    """Section: what each source lost, and to which stage most of it."""
-    before = cleaning.summary["read"]["sources"]
+def groups(cleaning: Cleaning) -> str:
+    """Section: what each source (or other group) lost, and to which stage most of it."""
+    before = cleaning.summary["read"]["groups"]
     most = max((tally["bytes"] for tally in before.values()), default=1)
-    after = cleaning.stages[-1][1]["sources"] if cleaning.stages else before
+    after = cleaning.stages[-1][1]["groups"] if cleaning.stages else before
     rows = [
         (
-            text(name or "(no source)"),
+            text(name or "(none)"),
             f"{tally['documents']:,}",
             f"{after.get(name, {}).get('documents', 0):,}",
             _bar(tally["bytes"], most) + data_size(tally["bytes"]),
@@ -203,17 +205,15 @@ def sources(cleaning: Cleaning) -> str:
         )
         for name, tally in before.items()
     ]
-    top = ("source", "documents", "kept", "bytes", "kept", "", "most lost to")
-    more = (
-        folded(f"{len(rows) - SOURCES} smaller sources", table(top, rows[SOURCES:], "named")) if rows[SOURCES:] else ""
-    )
-    return section("Source by source", table(top, rows[:SOURCES], "named"), more)
+    by = cleaning.summary["by"]
+    top = (text(by), "documents", "kept", "bytes", "kept", "", "most lost to")
+    return section(f"{by.capitalize()} by {by}", _table(top, rows, GROUPS, "smaller ones"))
 
 
-def _worst(cleaning: Cleaning, source: str) -> str:
-    """The stage that took most bytes from a source, and how much of it."""
-    held = [cleaning.summary["read"]["sources"], *(account["sources"] for _, account in cleaning.stages)]
-    left = [sources.get(source, {}).get("bytes", 0) for sources in held]
+def _worst(cleaning: Cleaning, group: str) -> str:
+    """The stage that took most bytes from a group, and how much of it."""
+    held = [cleaning.summary["read"]["groups"], *(account["groups"] for _, account in cleaning.stages)]
+    left = [groups.get(group, {}).get("bytes", 0) for groups in held]
     losses = [(a - b, label) for (a, b), (label, _) in zip(pairwise(left), cleaning.stages, strict=True)]
     lost, label = max(losses, default=(0, ""))
     return f"{label[3:]} {percent(lost, left[0])}" if lost > 0 else ""
@@ -233,7 +233,7 @@ def documents(cleaning: Cleaning) -> str:
             parts.append(f"<h3>{text(label)}</h3>{pairs}{examples.diffs(mine['edited'])}")
     intro = (
         "Dropped on the left, with the figure that decided; beside it a document that the same stage kept, of the same "
-        "source where there is one. Edits are shown as what went and what came."
+        "source or file where there is one. Edits are shown as what went and what came."
     )
     return section("Judge for yourself", paragraph(intro), *parts)
 

@@ -22,6 +22,8 @@ SEGMENTS = {
     "~": '<span class="skip"> … {} characters … </span>',
 }
 
+WHITE = str.maketrans({" ": "␣", "\t": "⇥\t", "\n": "↵\n"})
+
 RULES = """
 h3{font-size:1.02rem;font-weight:650;margin:2.4rem 0 .3rem}
 h4{font-size:.92rem;font-weight:600;margin:1.5rem 0 .4rem}h4 small{font-weight:400;color:var(--soft)}
@@ -43,7 +45,7 @@ ins{background:color-mix(in srgb,var(--good) 20%,transparent);color:var(--good);
 
 
 def pairs(dropped: Sequence[Example], kept: Sequence[Example], reasons: dict[str, str]) -> str:
-    """Dropped documents by reason, each beside one that was kept, of the same source where there is one.
+    """Dropped documents by reason, each beside one that was kept, of the same source or file where there is one.
 
     ``reasons`` says of each reason, the weightiest first, how much went for it.
     """
@@ -72,8 +74,16 @@ def _partner(one: Example, pool: list[Example]) -> Example | None:
     """A kept document to show beside a dropped one; each is shown once."""
     if not pool:
         return None
-    same = next((i for i, kept in enumerate(pool) if kept["source"] == one["source"]), 0)
-    return pool.pop(same)
+
+    def far(kept: Example) -> tuple[bool, bool]:
+        return kept["source"] != one["source"], _file(kept) != _file(one)
+
+    return pool.pop(min(range(len(pool)), key=lambda i: far(pool[i])))
+
+
+def _file(one: Example) -> str:
+    """The file that a document was read from."""
+    return str(one["place"]).rpartition(":")[0]
 
 
 def _pair(dropped: Example, kept: Example | None) -> str:
@@ -88,4 +98,9 @@ def _card(one: Example) -> str:
 
 
 def _segments(segments: Iterable[Sequence[str]]) -> str:
-    return "".join(SEGMENTS[kind].format(text(words)) for kind, words in segments)
+    return "".join(SEGMENTS[kind].format(_seen(words) if kind in "-+" else text(words)) for kind, words in segments)
+
+
+def _seen(words: str) -> str:
+    """What an edit took or brought, white space too if it is nothing else."""
+    return text(words if words.strip() else words.translate(WHITE))

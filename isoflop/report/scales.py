@@ -64,6 +64,8 @@ def data_size(count: float) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """A share with as many digits as tell it from all and from nothing: 12.3%, 0.04%, 0%."""
+    """A share with as many digits as tell it from all and from nothing: 12.3%, 0.04%, <0.01%, 0%."""
     share = 100 * part / whole if whole else 0.0
-    return f"{share:.3g}%" if share < 10 else f"{share:.1f}%"
+    if 0 < share < 0.01:
+        return "<0.01%"
+    return f"{share:.2g}%" if share < 1 else f"{share:.3g}%" if share < 10 else f"{share:.1f}%"

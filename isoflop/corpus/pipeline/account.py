@@ -8,8 +8,8 @@ stage and source.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import xxhash
@@ -17,6 +17,9 @@ import xxhash
 from isoflop.corpus.document import Document
 from isoflop.corpus.pipeline.excerpts import Segment, edits, excerpt
 
+OTHERS = "(all others)"
+MOST_GROUPS = 10_000
+"""Groups that are told apart while accounts are added up: twice as many are the most in memory."""
 KEPT = 4
 """As many more kept documents are shown than of one reason, because every reason's are shown beside some."""
 
@@ -39,6 +42,17 @@ class Tally:
         self.bytes += other.bytes
 
 
+def largest(tallies: Mapping[str, Tally], most: int | None = None) -> dict[str, Tally]:
+    """Tallies from the one of most bytes to the smallest; those after the first ``most`` together as OTHERS."""
+    found = sorted(tallies.items(), key=lambda item: (item[0] == OTHERS, -item[1].bytes, item[0]))
+    if most is None or len(found) <= most:
+        return dict(found)
+    others = Tally()
+    for _, tally in found[most:]:
+        others.add(tally)
+    return dict(found[:most]) | {OTHERS: others}
+
+
 @dataclass
 class StageAccount:
     """What one stage did.
@@ -49,7 +63,7 @@ class StageAccount:
         kept: What left, with the sizes that it left with.
         edited: Documents whose text changed, and the bytes that they lost by it (negative where they grew).
         reasons: What was dropped, by reason.
-        sources: What left, by source.
+        groups: What left, by source, or by whichever field the config says.
     """
 
     received: Tally = field(default_factory=Tally)
@@ -57,38 +71,38 @@ class StageAccount:
     kept: Tally = field(default_factory=Tally)
     edited: Tally = field(default_factory=Tally)
     reasons: dict[str, Tally] = field(default_factory=dict)
-    sources: dict[str, Tally] = field(default_factory=dict)
+    groups: dict[str, Tally] = field(default_factory=dict)
 
-    def keep(self, source: str, size: int) -> None:
+    def keep(self, group: str, size: int) -> None:
         """Count a document that leaves."""
         self.kept.count(size)
-        self.sources.setdefault(source, Tally()).count(size)
+        self.groups.setdefault(group, Tally()).count(size)
 
     def drop(self, reason: str, size: int) -> None:
         """Count a document that goes."""
         self.reasons.setdefault(reason, Tally()).count(size)
 
     def add(self, other: StageAccount) -> None:
-        """All of another's."""
+        """All of another's; of very many groups, small ones are counted together."""
         for name in ("received", "judged", "kept", "edited"):
             getattr(self, name).add(getattr(other, name))
-        for mine, theirs in ((self.reasons, other.reasons), (self.sources, other.sources)):
+        for mine, theirs in ((self.reasons, other.reasons), (self.groups, other.groups)):
             for key, tally in theirs.items():
                 mine.setdefault(key, Tally()).add(tally)
+        if len(self.groups) > 2 * MOST_GROUPS:
+            self.groups = largest(self.groups, MOST_GROUPS)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, reasons and sources from the largest."""
-        plain = asdict(self)
-        for name in ("reasons", "sources"):
-            plain[name] = dict(sorted(plain[name].items(), key=lambda item: (-item[1]["bytes"], item[0])))
-        return plain
+        """As plain values, reasons and groups from the largest."""
+        ordered = replace(self, reasons=largest(self.reasons), groups=largest(self.groups))
+        return asdict(ordered)
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> StageAccount:
         """What ``to_json`` wrote."""
-        reasons, sources = ({key: Tally(**t) for key, t in plain[name].items()} for name in ("reasons", "sources"))
+        reasons, groups = ({key: Tally(**t) for key, t in plain[name].items()} for name in ("reasons", "groups"))
         tallies = [Tally(**plain[name]) for name in ("received", "judged", "kept", "edited")]
-        return cls(tallies[0], tallies[1], tallies[2], tallies[3], reasons, sources)
+        return cls(tallies[0], tallies[1], tallies[2], tallies[3], reasons, groups)
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from isoflop.corpus.document import CorpusError
 from isoflop.corpus.pipeline import config as configs
 from isoflop.corpus.pipeline import cut as cutting
-from isoflop.corpus.pipeline.account import StageAccount, draw_again
+from isoflop.corpus.pipeline.account import OTHERS, StageAccount, Tally, draw_again, largest
 from isoflop.corpus.pipeline.config import CleanConfig
 from isoflop.corpus.pipeline.layout import Job, Pass, Task
 from isoflop.corpus.pipeline.local import LocalPool
@@ -26,6 +26,8 @@ from isoflop.files import locked, write_json, write_text
 from isoflop.interrupt import Interrupted, interruptible
 from isoflop.progress import Report, silent
 
+GROUPS = 200
+"""The most groups of documents in a summary."""
 CONFIG, SUMMARY, LOCK = "clean.toml", "summary.json", ".isoflop-lock"
 
 
@@ -107,7 +109,11 @@ def _sum_up(job: Job, cut: cutting.Cut) -> None:
     kept = list(stages.values())[-1].kept
     write_json(job.out / "timing.json", dict(sorted(seconds.items())))
     write_json(job.out / "examples.json", examples)
+    cut.groups = largest(cut.groups, GROUPS)
+    for account in stages.values():
+        account.groups = largest(_named(account.groups, cut.groups), GROUPS)
     summary = {
+        "by": job.config.by,
         "read": cutting.summary(cut),
         "stages": {label: account.to_json() for label, account in stages.items()},
         "kept": {"documents": kept.documents, "bytes": kept.bytes},
@@ -115,6 +121,16 @@ def _sum_up(job: Job, cut: cutting.Cut) -> None:
     }
     job.documents.mkdir(exist_ok=True)
     write_json(job.out / SUMMARY, summary)
+
+
+def _named(groups: Mapping[str, Tally], known: Mapping[str, Tally]) -> dict[str, Tally]:
+    """A stage's groups, those counted together in ``known`` counted together here too."""
+    if OTHERS not in known:
+        return dict(groups)
+    named: dict[str, Tally] = {}
+    for group, tally in groups.items():
+        named.setdefault(group if group in known else OTHERS, Tally()).add(tally)
+    return named
 
 
 def _account(path: Path, stages: dict[str, StageAccount], seconds: dict[str, float]) -> list[dict[str, Any]]:

@@ -87,6 +87,7 @@ class CleanConfig:
         shard_bytes: Bytes of text after which a shard ends; memory of a worker grows with it, and nothing else does.
         sample: Share of the documents that is cleaned, chosen by a keyed hash of their ids, for a quick look.
         bad_fraction: Share of bad records above which the corpus is refused.
+        by: Field of documents, or of their records, by which the account is broken down: "source", "language", …
         examples: Documents shown of every reason, and of what was kept and edited, in every stage.
         seed: Seed of the sample and the examples.
     """
@@ -96,6 +97,7 @@ class CleanConfig:
     shard_bytes: int = 16_000_000
     sample: float = 1.0
     bad_fraction: float = 0.01
+    by: str = "source"
     examples: int = 4
     seed: int = 0
 
@@ -118,6 +120,10 @@ class CleanConfig:
         """A name for every step that is unique among them and sorts in their order: ``"03-minhash"``."""
         return [f"{number:02d}-{step.stage.name}" for number, step in enumerate(self.steps, 1)]
 
+    def group(self, document: Document) -> str:
+        """What the account counts a document under."""
+        return value_of(document, self.by)
+
     def has(self, name: str) -> bool:
         """Whether a stage of this name is among the steps."""
         return any(step.stage.name == name for step in self.steps)
@@ -130,6 +136,7 @@ class CleanConfig:
             "shard_bytes": self.shard_bytes,
             "sample": self.sample,
             "bad_fraction": self.bad_fraction,
+            "by": self.by,
             "examples": self.examples,
             "seed": self.seed,
             "corpus": {source.name: source.path for source in self.corpus} if named else paths,
@@ -142,12 +149,13 @@ class CleanConfig:
 
 
 @dataclass(frozen=True)
-class _Numbers:
-    """The keys of a config that are plain numbers."""
+class _Plain:
+    """The keys of a config that are plain values."""
 
     shard_bytes: int = CleanConfig.shard_bytes
     sample: float = CleanConfig.sample
     bad_fraction: float = CleanConfig.bad_fraction
+    by: str = CleanConfig.by
     examples: int = CleanConfig.examples
     seed: int = CleanConfig.seed
 
@@ -157,8 +165,12 @@ def matches(pattern: str, document: Document) -> bool:
     field, equals, glob = pattern.partition("=")
     if not equals:
         return fnmatchcase(document.source, pattern)
-    value = getattr(document, field) if field in Document._fields else document.extra.get(field, "")
-    return fnmatchcase(str(value), glob)
+    return fnmatchcase(value_of(document, field), glob)
+
+
+def value_of(document: Document, field: str) -> str:
+    """A field of a document, or of the record that it was; empty where there is none."""
+    return str(getattr(document, field) if field in Document._fields else document.extra.get(field, ""))
 
 
 def from_table(values: Mapping[str, Any], where: str = "config") -> CleanConfig:
@@ -169,8 +181,8 @@ def from_table(values: Mapping[str, Any], where: str = "config") -> CleanConfig:
     if not isinstance(tables, Sequence) or isinstance(tables, str):
         raise ValueError(f"{where}.stage must be [[stage]] tables, not {tables!r}")
     steps = tuple(_step(table, f"{where}.stage[{number}]") for number, table in enumerate(tables, 1))
-    numbers = configuration.from_dict(_Numbers, values, where)
-    return CleanConfig(corpus, steps, **vars(numbers))
+    plain = configuration.from_dict(_Plain, values, where)
+    return CleanConfig(corpus, steps, **vars(plain))
 
 
 def read_table(path: Path) -> dict[str, Any]:

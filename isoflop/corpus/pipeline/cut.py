@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import xxhash
 
 from isoflop.corpus import documents
 from isoflop.corpus.document import CorpusError, Document, Reading
-from isoflop.corpus.pipeline.account import Tally
+from isoflop.corpus.pipeline.account import MOST_GROUPS, Tally, largest
 from isoflop.corpus.pipeline.config import CleanConfig, Source
 from isoflop.corpus.pipeline.layout import Job
 from isoflop.corpus.writer import write_documents
@@ -30,11 +30,11 @@ QUARANTINE = 10_000
 
 @dataclass
 class Cut:
-    """What cutting found: the number of shards, what is in them by source, and the records that are not."""
+    """What cutting found: the number of shards, what is in them by group, and the records that are not."""
 
     shards: int = 0
     total: Tally = field(default_factory=Tally)
-    sources: dict[str, Tally] = field(default_factory=dict)
+    groups: dict[str, Tally] = field(default_factory=dict)
     records: int = 0
     bad: int = 0
     empty: int = 0
@@ -48,7 +48,7 @@ class Cut:
             return None
         plain = json.loads(path.read_text(encoding="utf-8"))
         plain["total"] = Tally(**plain["total"])
-        plain["sources"] = {name: Tally(**tally) for name, tally in plain["sources"].items()}
+        plain["groups"] = {name: Tally(**tally) for name, tally in plain["groups"].items()}
         return cls(**plain)
 
 
@@ -62,10 +62,8 @@ def cut(job: Job, report: Report, stop: Callable[[], None]) -> Cut:
         stop()
         _write(job, cut.shards, shard)
         cut.shards += 1
-        for document in shard:
-            size = len(document.text.encode())
-            cut.total.count(size)
-            cut.sources.setdefault(document.source, Tally()).count(size)
+        if len(cut.groups) > 2 * MOST_GROUPS:
+            cut.groups = largest(cut.groups, MOST_GROUPS)
     if not cut.shards:
         raise CorpusError(
             f"none of the corpus' documents is in a sample of {job.config.sample:.3%}: take a larger one."
@@ -75,37 +73,53 @@ def cut(job: Job, report: Report, stop: Callable[[], None]) -> Cut:
     return cut
 
 
-def _write(job: Job, number: int, shard: list[Document]) -> None:
+@dataclass
+class _Shard:
+    """Documents, their size and what tells them from others."""
+
+    documents: list[Document] = field(default_factory=list)
+    bytes: int = 0
+    fingerprint: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
+
+    def add(self, document: Document) -> int:
+        """Take one document more; returns its bytes."""
+        text = document.text.encode()
+        self.documents.append(document)
+        self.bytes += len(text)
+        self.fingerprint.update(f"{document.place}\0{len(text)}\0".encode())
+        self.fingerprint.update(text)
+        return len(text)
+
+
+def _shards(config: CleanConfig, cut: Cut, places: list[str], report: Report) -> Iterator[_Shard]:
+    """Documents until they are ``shard_bytes`` of text together; a longer document is a shard of its own."""
+    shard = _Shard()
+    for document in _documents(config, cut, places, report):
+        size = shard.add(document)
+        cut.total.count(size)
+        cut.groups.setdefault(config.group(document), Tally()).count(size)
+        if shard.bytes >= config.shard_bytes:
+            yield shard
+            shard = _Shard()
+    if shard.documents:
+        yield shard
+
+
+def _write(job: Job, number: int, shard: _Shard) -> None:
     """Write a shard and its fingerprint, or compare it with the one that is there."""
     account, path = job.account(0, number), job.shard(0, number)
-    fingerprint = xxhash.xxh3_128(b"%d" % number)
-    for document in shard:
-        fingerprint.update(f"{document.place}\0{len(document.text)}\0{document.text}".encode())
+    fingerprint = shard.fingerprint.hexdigest()
     if account.exists():
-        if json.loads(account.read_text(encoding="utf-8"))["fingerprint"] != fingerprint.hexdigest():
+        if json.loads(account.read_text(encoding="utf-8"))["fingerprint"] != fingerprint:
             raise CorpusError(
-                f"the corpus has changed since {job.out} was begun, at {shard[0].place} or soon after: "
+                f"the corpus has changed since {job.out} was begun, at {shard.documents[0].place} or soon after: "
                 "clean into another folder, or remove this one."
             )
         return
     for file in (account, path):
         file.parent.mkdir(parents=True, exist_ok=True)
-    write_documents(path, shard)
-    write_json(account, {"fingerprint": fingerprint.hexdigest()})
-
-
-def _shards(config: CleanConfig, cut: Cut, places: list[str], report: Report) -> Iterator[list[Document]]:
-    """Documents until they are ``shard_bytes`` of text together; a longer document is a shard of its own."""
-    held: list[Document] = []
-    size = 0
-    for document in _documents(config, cut, places, report):
-        held.append(document)
-        size += len(document.text.encode())
-        if size >= config.shard_bytes:
-            yield held
-            held, size = [], 0
-    if held:
-        yield held
+    write_documents(path, shard.documents)
+    write_json(account, {"fingerprint": fingerprint})
 
 
 def _documents(config: CleanConfig, cut: Cut, places: list[str], report: Report) -> Iterator[Document]:
@@ -133,7 +147,6 @@ def _read(source: Source, reading: Reading, report: Report) -> Iterator[Document
 
 def summary(cut: Cut) -> dict[str, Any]:
     """The part of the summary that speaks of reading."""
-    plain = asdict(cut.total) | asdict(cut)
+    plain = asdict(cut.total) | asdict(replace(cut, groups=largest(cut.groups)))
     del plain["shards"], plain["total"]
-    plain["sources"] = dict(sorted(plain["sources"].items(), key=lambda item: (-item[1]["bytes"], item[0])))
     return plain

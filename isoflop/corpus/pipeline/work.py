@@ -122,7 +122,7 @@ class Batch:
                 reservoir.offer(label, "edited", document, after=verdict.text)
             elif taken:
                 reservoir.offer(label, "kept", document)
-            account.keep(verdict.source, after)
+            account.keep(job.config.group(verdict), after)
             documents.append(verdict)
             sizes.append(after)
         self.documents, self.sizes = documents, sizes

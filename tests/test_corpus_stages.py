@@ -1,0 +1,39 @@
+"""The registry of stages: every stage there is goes by its name, and every preset is a config."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import tomllib
+from dataclasses import fields
+
+import pytest
+
+import isoflop.corpus
+from isoflop.corpus.pipeline.config import SCOPE_KEYS, from_table
+from isoflop.corpus.pipeline.presets import PRESETS, preset
+from isoflop.corpus.stage import Stage
+from isoflop.corpus.stages import STAGES, stage_class
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_registered_stage_goes_by_its_name(name: str) -> None:
+    found = stage_class(name)
+    assert found.name == name
+    assert not {field.name for field in fields(found)} & {"name", *SCOPE_KEYS}
+
+
+def test_every_stage_is_registered() -> None:
+    def below(kind: type[Stage]) -> set[type[Stage]]:
+        return {kind} | {each for child in kind.__subclasses__() for each in below(child)}
+
+    for module in pkgutil.walk_packages(isoflop.corpus.__path__, "isoflop.corpus."):
+        importlib.import_module(module.name)
+    named = {kind for kind in below(Stage) if hasattr(kind, "name") and kind.__module__.startswith("isoflop.")}
+    assert named == {stage_class(name) for name in STAGES}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_a_config_that_is_read_as_it_is_written(name: str) -> None:
+    config = from_table(preset(name) | {"corpus": "raw"})
+    assert from_table(tomllib.loads(config.dumps())) == config
