@@ -13,6 +13,7 @@ import sys
 COMMANDS = {
     "quickstart": "the whole loop: corpus, sweep, law, plan, trained model, score, report",
     "prepare": "a corpus into a tokenizer and token shards",
+    "tokenizers": "train a tokenizer, or put several side by side on a corpus",
     "train": "one run from a config file, or go on with it",
     "sweep": "an IsoFLOP grid of small runs",
     "fit": "the laws that runs obey, from a CSV file, run directories or a sweep",

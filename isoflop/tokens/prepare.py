@@ -122,6 +122,7 @@ def _prepare(config: PrepareConfig, out: Path, report: Report) -> Manifest:
             "beyond_max_bytes": int(np.count_nonzero(roles.distinct & ~roles.kept)),
             "places": reading.places,
         },
+        engine=tokenizer.engine,
     )
     manifest.write(out)
     return manifest
