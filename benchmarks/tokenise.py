@@ -1,9 +1,9 @@
 """Text to token shards: ``isoflop prepare`` end to end beside the tokenizers library alone and gigatoken alone.
 
 All read the same text with the same tokenizer, in one process, taking turns; the library and gigatoken have it in
-memory already, as strings, while ``prepare`` reads files, finds duplicates, encodes and writes shards. Its stage "encode"
-(read again, check, encode, write) is shown alone too, and with the library as its only engine. Medians of MB of text a
-second and the ratio to the library alone. Run it alone on the machine.
+memory already, as strings, while ``prepare`` reads files, finds duplicates, encodes and writes shards. Its stage
+"encode" (read again, check, encode, write) is shown alone too, and with the library as its only engine. Medians of MB
+of text a second and the ratio to the library alone. Run it alone on the machine.
 
     python benchmarks/tokenise.py [--corpus ../shared/corpus/general] [--megabytes 20] [--rounds 5] [--kind bpe]
 """

@@ -2,11 +2,13 @@ import json
 
 import numpy as np
 import pytest
+import tokenizers as hf
 
 from isoflop.cli import dispatch
 from isoflop.corpus import CorpusError, Document
 from isoflop.tokens import Tokenizer, train_tokenizer
 from isoflop.tokens.compare import compare, digits_alone
+from isoflop.tokens.specials import BOS, EOS
 
 ENGLISH = "the cat sat on the mat and the dog sat on the cat 1987\n" * 30
 CZECH = "příliš žluťoučký kůň úpěl ďábelské ódy\n" * 30
@@ -57,11 +59,14 @@ def test_a_corpus_without_text_is_an_error(tokenizers):
 
 def test_merged_digits_are_found(tokenizers):
     assert digits_alone(tokenizers["small"])
-    backend = json.loads(tokenizers["small"]._backend.to_str())
-    backend["pre_tokenizer"] = backend["pre_tokenizer"]["pretokenizers"][1]
-    backend["model"]["merges"].insert(0, ["1", "0"])
-    backend["model"]["vocab"]["10"] = 280
-    assert not digits_alone(Tokenizer(tokenizers["small"]._backend.from_str(json.dumps(backend))))
+    backend = hf.Tokenizer(hf.models.BPE())
+    backend.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = hf.decoders.ByteLevel()
+    alphabet = hf.pre_tokenizers.ByteLevel.alphabet()
+    trainer = hf.trainers.BpeTrainer(vocab_size=262, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(["2024 1000 " * 9], trainer)
+    backend.add_special_tokens([BOS, EOS])
+    assert not digits_alone(Tokenizer(backend))
 
 
 def test_the_command_trains_and_compares(tmp_path, capsys):

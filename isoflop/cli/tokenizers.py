@@ -20,8 +20,13 @@ examples:
   isoflop tokenizers compare a/tokenizer.json unigram.json --corpus my_texts/ --by language
 """
 
-COLUMNS = ("tokenizer", "kind", "ids", "bytes/token", "tokens") + (
-    "tokens/word",
+COLUMNS = (
+    "tokenizer",
+    "kind",
+    "ids",
+    "bytes/token",
+    "tokens",
+    "per word",
     "unused",
     "digits",
     "embedding",
