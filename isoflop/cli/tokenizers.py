@@ -79,7 +79,7 @@ Commands = Annotated[Compare, tyro.conf.subcommand("compare")] | Annotated[Train
 
 def main(arguments: list[str]) -> None:
     """Run the command."""
-    a: Any = tyro.cli(Commands, args=arguments, prog="isoflop tokenizers", description=DESCRIPTION)  # type: ignore[call-overload]
+    a: Any = tyro.cli(Commands, args=arguments, prog="isoflop tokenizers", description=DESCRIPTION)
     if isinstance(a, Train):
         _train(a)
     else:
