@@ -148,7 +148,14 @@ def test_a_prepared_folder_is_returned_at_once_without_reading_the_corpus(config
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("vocab_size", 301), ("seed", 5), ("max_bytes", 9000), ("corpus", "x"), ("tokenizer", "t.json")],
+    [
+        ("vocab_size", 301),
+        ("seed", 5),
+        ("max_bytes", 9000),
+        ("corpus", "x"),
+        ("tokenizer", "t.json"),
+        ("tokenizer_kind", "unigram"),
+    ],
 )
 def test_another_config_in_the_same_folder_names_the_field_that_differs(config, tmp_path, field, value):
     prepare(config, tmp_path / "out")
@@ -168,6 +175,25 @@ def test_two_corpora_share_a_tokenizer(config, tmp_path):
     assert (two.tokenizer_checksum, two.vocab_size) == (one.tokenizer_checksum, 300)
     assert len(documents_of(tmp_path / "out2", "train") + documents_of(tmp_path / "out2", "validation")) == 50
     assert prepare(shared, tmp_path / "out2") == two
+
+
+def test_every_kind_of_tokenizer_keeps_the_documents_whole(config, tmp_path):
+    pytest.importorskip("sentencepiece")
+    manifest = prepare(replace(config, tokenizer_kind="sentencepiece-bpe"), tmp_path / "out")
+    texts = documents_of(tmp_path / "out", "train") + documents_of(tmp_path / "out", "validation")
+    assert sorted(texts) == sorted(sentence(number) for number in range(400))
+    assert TokenDataset.open(tmp_path / "out").tokenizer.kind == "sentencepiece-bpe"
+    assert manifest.splits["train"].text_bytes == sum(len(t.encode()) for t in documents_of(tmp_path / "out", "train"))
+
+
+def test_the_engine_is_recorded_and_changes_no_shard(config, tmp_path, monkeypatch):
+    pytest.importorskip("gigatoken")
+    slow = prepare(config, tmp_path / "out")
+    monkeypatch.setattr("isoflop.tokens.tokenizer._LARGE_BATCH", 1)
+    fast = prepare(config, tmp_path / "out2")
+    assert (slow.engine.split()[0], fast.engine.split()[0]) == ("tokenizers", "gigatoken")
+    assert fast.fingerprint == slow.fingerprint
+    assert fast.splits == slow.splits
 
 
 def test_a_shared_tokenizer_that_changed_since_is_refused(config, tmp_path):
@@ -369,6 +395,7 @@ def test_bad_records_are_counted_in_the_manifest(config, corpus, tmp_path):
         ("tokenizer_bytes", 2**31),
         ("shard_tokens", 0),
         ("vocab_size", 272),
+        ("tokenizer_kind", "bep"),
     ],
 )
 def test_an_impossible_config_names_its_field(field, value):

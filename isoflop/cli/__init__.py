@@ -14,6 +14,7 @@ COMMANDS = {
     "quickstart": "the whole loop: corpus, sweep, law, plan, trained model, score, report",
     "clean": "raw text through cleaning stages, with a report of what each removed",
     "prepare": "a corpus into a tokenizer and token shards",
+    "tokenizers": "train a tokenizer, or put several side by side on a corpus",
     "train": "one run from a config file, or go on with it",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
     "sweep": "an IsoFLOP grid of small runs",

@@ -4,8 +4,8 @@ gigatoken is believed for one tokenizer only after it agreed with the library on
 the special tokens, and on the beginning of the texts that it is first asked for; until then, and wherever it
 cannot read the tokenizer, the library does the work. Measured by ``benchmarks/tokenise.py``.
 
-Left out: tiktoken, whose 17 MB/s a thread would only serve tokenizers that gigatoken does not know; and processes,
-since both engines use all cores already.
+Left out: tiktoken, which would only serve tokenizers that gigatoken does not know; and processes, since both engines
+use all cores already.
 """
 
 import json

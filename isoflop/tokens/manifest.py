@@ -51,7 +51,8 @@ class Manifest:
     """All there is to know about a prepared corpus without opening its shards.
 
     ``corpus_fingerprint`` is of the set of distinct documents; ``quarantine`` counts what was left out:
-    records read, bad and empty ones with places, duplicates, and documents beyond ``max_bytes``.
+    records read, bad and empty ones with places, duplicates, and documents beyond ``max_bytes``. ``engine`` is what
+    encoded the texts, with its version; it decides nothing, since all engines give the same ids.
     """
 
     format: int
@@ -62,6 +63,7 @@ class Manifest:
     config: dict[str, Any]
     splits: dict[str, Split]
     quarantine: dict[str, Any]
+    engine: str = ""
 
     @property
     def fingerprint(self) -> str:

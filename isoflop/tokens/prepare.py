@@ -3,9 +3,9 @@
     read → drop exact duplicates → hold out validation → train the tokenizer on train → encode → shards
 
 The corpus is streamed three times (a survey of content hashes, the tokenizer's sample, the encoding), so that
-no more of it is in memory than a batch and 32 bytes a document; encoding takes nearly all of the time, about
-3.5 MB/s on two cores. Every file is committed whole and the manifest last: a folder with a manifest is
-complete, one without is started anew, which is simpler than going on and costs no more than one run.
+no more of it is in memory than a batch and 32 bytes a document; ``benchmarks/tokenise.py`` measures how fast. Every
+file is committed whole and the manifest last: a folder with a manifest is complete, one without is started anew,
+which is simpler than going on and costs no more than one run.
 
 Left out: near duplicates and quality rules, which are the corpus's business and change which documents arrive
 here; and mixing sources, which is the order of training's.
@@ -122,6 +122,7 @@ def _prepare(config: PrepareConfig, out: Path, report: Report) -> Manifest:
             "beyond_max_bytes": int(np.count_nonzero(roles.distinct & ~roles.kept)),
             "places": reading.places,
         },
+        engine=tokenizer.engine,
     )
     manifest.write(out)
     return manifest
@@ -193,14 +194,18 @@ def _encode(
         name: ShardWriter(out, name, dtype, config.shard_tokens, tokenizer.byte_lengths, tokenizer.bos)
         for name in ("train", "validation")
     }
+    begin, end = np.array([tokenizer.bos], np.uint32), np.array([tokenizer.eos], np.uint32)
     done, total = 0, float(found.text_bytes[roles.kept].sum())
     try:
         for batch in _batches(_reread(config, found, roles.kept), found.text_bytes):
             encoded = tokenizer.encode_batch([text for _, text in batch])
+            rows: dict[str, list[NDArray[np.uint32]]] = {name: [] for name in writers}
             for (index, _), ids in zip(batch, encoded, strict=True):
-                writer = writers["validation" if roles.validation[index] else "train"]
-                writer.write(np.concatenate(([tokenizer.bos], ids, [tokenizer.eos])))
+                rows["validation" if roles.validation[index] else "train"] += (begin, ids, end)
                 done += int(found.text_bytes[index])
+            for name, row in rows.items():
+                if row:
+                    writers[name].write(np.concatenate(row, dtype=np.int64))
             report("encode", done, total)
         splits = {name: writer.close() for name, writer in writers.items()}
     except BaseException:

@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pytest
+import tokenizers as hf
+
+from isoflop.cli import dispatch
+from isoflop.corpus import CorpusError, Document
+from isoflop.tokens import Tokenizer, train_tokenizer
+from isoflop.tokens.compare import compare, digits_alone
+from isoflop.tokens.specials import BOS, EOS
+
+ENGLISH = "the cat sat on the mat and the dog sat on the cat 1987\n" * 30
+CZECH = "příliš žluťoučký kůň úpěl ďábelské ódy\n" * 30
+DOCUMENTS = [
+    Document(ENGLISH, "web/a.jsonl:1", source="web", language="en"),
+    Document(CZECH, "web/b.jsonl:1", language="cs", extra={"domain": "poems"}),
+    Document(ENGLISH, "web/a.jsonl:2", source="web", language="en"),
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizers():
+    return {"small": train_tokenizer([ENGLISH], 280), "large": train_tokenizer([ENGLISH, CZECH], 320)}
+
+
+def test_counts_are_those_of_encoding_each_text(tokenizers):
+    found = compare(tokenizers, DOCUMENTS)
+    assert list(found.texts) == ["all", "web", "web/b.jsonl"]
+    for name, tokenizer in tokenizers.items():
+        english, czech = tokenizer.encode(ENGLISH), tokenizer.encode(CZECH)
+        assert found.bytes_per_token(name, "web") == len(ENGLISH) / len(english)
+        assert found.bytes_per_token(name, "web/b.jsonl") == len(CZECH.encode()) / len(czech)
+        assert found.counts[name].tokens["all"] == 2 * len(english) + len(czech)
+        assert found.fertility(name, "web") == len(english) / len(ENGLISH.split())
+        uses = np.bincount([*english, *english, *czech], minlength=tokenizer.vocab_size)
+        assert np.array_equal(found.counts[name].uses, uses)
+        assert found.counts[name].unused == 1 - len({*english, *czech}) / (tokenizer.vocab_size - 16)
+        assert 0 < found.counts[name].entropy < np.log2(tokenizer.vocab_size)
+    assert found.bytes_per_token("large") > found.bytes_per_token("small")
+
+
+def test_groups_are_whatever_the_records_say(tokenizers):
+    assert list(compare(tokenizers, DOCUMENTS, "language").texts) == ["all", "en", "cs"]
+    assert list(compare(tokenizers, DOCUMENTS, "domain").texts) == ["all", "unstated", "poems"]
+
+
+def test_no_group_counts_for_more_than_its_share(tokenizers):
+    found = compare(tokenizers, DOCUMENTS, "language", 100)
+    assert found.texts["en"].text_bytes == 100
+    assert 98 <= found.texts["cs"].text_bytes <= 100  # a cut through a character drops it
+    assert found.texts["all"].documents == 2
+
+
+def test_a_corpus_without_text_is_an_error(tokenizers):
+    with pytest.raises(CorpusError, match="no text"):
+        compare(tokenizers, [])
+
+
+def test_merged_digits_are_found(tokenizers):
+    assert digits_alone(tokenizers["small"])
+    backend = hf.Tokenizer(hf.models.BPE())
+    backend.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = hf.decoders.ByteLevel()
+    alphabet = hf.pre_tokenizers.ByteLevel.alphabet()
+    trainer = hf.trainers.BpeTrainer(vocab_size=262, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(["2024 1000 " * 9], trainer)
+    backend.add_special_tokens([BOS, EOS])
+    assert not digits_alone(Tokenizer(backend))
+
+
+def test_the_command_trains_and_compares(tmp_path, capsys):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text(ENGLISH + CZECH)
+    for kind in ("bpe", "sentencepiece-bpe"):
+        arguments = [
+            "--corpus",
+            str(corpus),
+            "--vocab-size",
+            "300",
+            "--kind",
+            kind,
+            "--out",
+            str(tmp_path / f"{kind}.json"),
+        ]
+        assert dispatch(["tokenizers", "train", *arguments]) == 0
+    files = [str(tmp_path / f"{kind}.json") for kind in ("bpe", "sentencepiece-bpe")]
+    capsys.readouterr()
+    assert dispatch(["tokenizers", "compare", *files, "--corpus", str(corpus), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["texts"]["all"]["text_bytes"] == len((ENGLISH + CZECH).encode())
+    one, two = (found["tokenizers"][file] for file in files)
+    assert (one["kind"], two["kind"]) == ("bpe", "sentencepiece-bpe")
+    assert one["embedding_params"] == two["embedding_params"] > 0
+    assert one["flops_per_byte"] * one["bytes_per_token"]["all"] == pytest.approx(
+        two["flops_per_byte"] * two["bytes_per_token"]["all"]
+    )
+    assert dispatch(["tokenizers", "compare", *files, "--corpus", str(corpus)]) == 0
+    assert "bytes per token by source" in capsys.readouterr().out
+    assert dispatch(["tokenizers", "compare", str(tmp_path / "none.json"), "--corpus", str(corpus)]) == 1
+    assert "cannot read the tokenizer" in capsys.readouterr().err
