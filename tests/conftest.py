@@ -83,17 +83,19 @@ def write_tokens(tiny_tokens: Path) -> Callable[..., Path]:
 
     tokenizer = Tokenizer.load(tiny_tokens / TOKENIZER)
 
-    def write(out: Path, documents: list[list[int]], validation: int = 1, shard_tokens: int = 2**20) -> Path:
+    def write(
+        out: Path, documents: list[list[int]], validation: int = 1, shard_tokens: int = 2**20, dtype: str = "<u2"
+    ) -> Path:
         out.mkdir(parents=True)
         tokenizer.save(out / TOKENIZER)
         splits = {"train": documents[:-validation], "validation": documents[-validation:]}
         written = {}
         for name, texts in splits.items():
-            writer = ShardWriter(out, name, np.dtype("<u2"), shard_tokens, tokenizer.byte_lengths, tokenizer.bos)
+            writer = ShardWriter(out, name, np.dtype(dtype), shard_tokens, tokenizer.byte_lengths, tokenizer.bos)
             for ids in texts:
                 writer.write(np.array([tokenizer.bos, *ids, tokenizer.eos]))
             written[name] = writer.close()
-        Manifest(FORMAT, "<u2", tokenizer.vocab_size, tokenizer.checksum, "", {}, written, {}).write(out)
+        Manifest(FORMAT, dtype, tokenizer.vocab_size, tokenizer.checksum, "", {}, written, {}).write(out)
         return out
 
     return write

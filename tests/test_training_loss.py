@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,8 +32,8 @@ def test_value_and_gradients_equal_the_plain_cross_entropy(rows: int, vocab: int
         torch.testing.assert_close(ours, exact, atol=1e-4 * scale, rtol=1e-4)
 
 
-def plain(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(hidden @ head.T, targets, reduction="sum")
+def plain(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, ignore_index: int = -100) -> torch.Tensor:
+    return F.cross_entropy(hidden @ head.T, targets, reduction="sum", ignore_index=ignore_index)
 
 
 def test_without_gradients_the_value_is_the_same() -> None:
@@ -55,3 +57,21 @@ def test_chunks_are_equal_and_within_the_limit(rows: int, vocab: int) -> None:
     size = chunk_rows(rows, vocab)
     assert rows % size == 0
     assert size == 1 or size * vocab <= module.CHUNK_ELEMENTS
+
+
+@pytest.mark.parametrize("fast", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_padding_has_no_loss_and_no_gradient(fast: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, head = (torch.randn(n, 8, generator=generator) for n in (12, 20))
+    targets = torch.tensor([3, -1, 5, 0, -1, 19, 2, 2, -1, 7, 8, -1])
+    results = []
+    for function in (partial(cross_entropy, fast=fast, padded=True), partial(plain, ignore_index=-1)):
+        h, w = (t.clone().requires_grad_() for t in (hidden, head))
+        value = function(h, w, targets)
+        value.backward()
+        results.append([value.detach(), h.grad, w.grad])
+    for ours, exact in zip(*results, strict=True):
+        torch.testing.assert_close(ours, exact)
+    assert torch.equal(results[0][1][targets < 0], torch.zeros(4, 8))
+    with torch.no_grad():
+        torch.testing.assert_close(cross_entropy(hidden, head, targets, padded=True), results[1][0])

@@ -14,6 +14,7 @@ COMMANDS = {
     "quickstart": "the whole loop: corpus, sweep, law, plan, trained model, score, report",
     "prepare": "a corpus into a tokenizer and token shards",
     "train": "one run from a config file, or go on with it",
+    "ledger": "how often a mixture reads its sources, and how far it reaches",
     "sweep": "an IsoFLOP grid of small runs",
     "mix": "which mixture of sources to train on, from many small proxies",
     "fit": "the laws that runs obey, from a CSV file, run directories or a sweep",

@@ -32,6 +32,7 @@ class Arguments:
         run: Directory of the run.
         config: TOML file to start from; a run that has begun keeps its own.
         threads: Threads for mathematics on a CPU; by default all.
+        accept_changed_data: Go on although the prepared tokens are not those that the run began with, and record that.
         dry_run: Print the resolved config and what follows from it, and do nothing.
         json: Print the summary as JSON.
     """
@@ -39,6 +40,7 @@ class Arguments:
     run: tyro.conf.Positional[Path]
     config: Path | None = None
     threads: int | None = None
+    accept_changed_data: bool = False
     dry_run: bool = False
     json: bool = False
 
@@ -53,6 +55,8 @@ def main(arguments: list[str]) -> None:
     if a.dry_run:
         print(configuration.dumps(config))
         print(describe(config))
+        if config.mixture is not None:
+            print(describe_mixture(config, a.run))
         return
     import torch
 
@@ -62,7 +66,7 @@ def main(arguments: list[str]) -> None:
     if a.threads:
         torch.set_num_threads(a.threads)
     with console() as report:
-        summary = train(config, a.run, report)
+        summary = train(config, a.run, report, accept_changed_data=a.accept_changed_data)
     if a.json:
         print(json.dumps(summary))
     else:
@@ -90,6 +94,16 @@ def describe(config: TrainConfig) -> str:
         head = ("from token", "to token", "context", "batch", "rate from", "rate to")
         lines += ["stages", *aligned([head, *stages(config)]).splitlines()]
     return "\n".join("# " + line for line in lines)
+
+
+def describe_mixture(config: TrainConfig, run: Path) -> str:
+    """The ledger of a run on several sources, whose folders are relative to the run's."""
+    from isoflop.cli.ledger import text
+    from isoflop.tokens.blended import open_sources
+    from isoflop.tokens.ledger import Ledger
+
+    ledger = Ledger.of(config.blends, open_sources(config.sources, run))
+    return "\n".join("# " + line for line in text(ledger, config.schedule.tokens).splitlines())
 
 
 def stages(config: TrainConfig) -> list[tuple[str, ...]]:

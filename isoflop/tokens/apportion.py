@@ -5,10 +5,10 @@ b being the children's parts, and the right child has the rest. Both counts grow
 so each turn goes to exactly one leaf; the arithmetic is in integers, so it is exact at any n; after a whole number of
 rounds (n a multiple of the sum of the parts) everyone has exactly what is due.
 
-The tree is Huffman's. A rounding is off by at most ½, and of an error in a node's count a leaf inherits its part of it, so
-a leaf is never off by more than half the sum of leaf / node over the nodes above it, its own included and the root not. As a
-Huffman node that is no leaf has at most 2/3 of its parent, that is below 2 turns for any parts (``worst``); it is 1 for
-seven equal ones, ½ for two parties. Costs a few microseconds a party, whatever n.
+The tree is Huffman's. A rounding is off by at most ½, and of an error in a node's count a leaf inherits its part of it,
+so a leaf is never off by more than half the sum of leaf / node over the nodes above it, its own included and the root
+not. As a Huffman node that is no leaf has at most 2/3 of its parent, that is below 2 turns for any parts (``worst``);
+it is 0.93 for seven equal ones, ½ for two parties. Costs a few microseconds a party, whatever n.
 """
 
 from __future__ import annotations

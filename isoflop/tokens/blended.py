@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from isoflop.tokens.apportion import Apportionment
 from isoflop.tokens.dataset import TokenDataset
-from isoflop.tokens.loader import Loader
+from isoflop.tokens.loader import Loader, Packing, document_ids
 from isoflop.tokens.mixture import Mixture, Source
 
 Stages = Sequence[tuple[int, float, int]]  # start, end and context of each stage of a run, in tokens
@@ -108,12 +108,21 @@ class _Stretch:
             if loader is not None and counts[-1] > counts[0]:
                 rows[np.diff(counts) > 0] = loader.batch(int(counts[0]), int(counts[-1] - counts[0]))
 
+    def targets(self, first: int, last: int) -> int:
+        """Targets of the samples first … last − 1 that are no padding."""
+        counts = self.counts(first, last)
+        return sum(
+            loader.targets(int(mine[0]), int(mine[-1] - mine[0]))
+            for loader, mine in zip(self.loaders, counts, strict=True)
+            if loader is not None and mine[-1] > mine[0]
+        )
+
 
 class BlendedLoader:
     """The sequences of a mixture at one context, in the order of training. Immutable; safe to share between threads."""
 
-    def __init__(self, context: int, stretches: Sequence[_Stretch]) -> None:
-        self.context = context
+    def __init__(self, context: int, stretches: Sequence[_Stretch], bos: int) -> None:
+        self.context, self._bos = context, bos
         self._stretches = tuple(stretches)
 
     def batch(self, first_sample: int, count: int) -> NDArray[np.int64]:
@@ -132,6 +141,14 @@ class BlendedLoader:
             ]
         )
 
+    def targets(self, first_sample: int, count: int) -> int:
+        """How many targets those samples have that are no padding."""
+        return sum(stretch.targets(first, last) for stretch, first, last in self._across(first_sample, count))
+
+    def document_ids(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which document of its row each token belongs to, as ``Loader.document_ids``."""
+        return document_ids(batch, self._bos)
+
     def _across(self, first: int, count: int) -> Iterator[tuple[_Stretch, int, int]]:
         """The stretches that hold these samples, with the part of them in each."""
         if first < self._stretches[0].first or count < 1 or first + count > self._stretches[-1].last:
@@ -146,7 +163,7 @@ class BlendedLoader:
 
 
 def blended_loaders(
-    datasets: Mapping[str, TokenDataset], mixture: Mixture, stages: Stages, seed: int
+    datasets: Mapping[str, TokenDataset], mixture: Mixture, stages: Stages, seed: int, packing: Packing = "cut"
 ) -> dict[int, BlendedLoader]:
     """The loader of each context of a run, by context."""
     block = stages[-1][2]
@@ -170,6 +187,7 @@ def blended_loaders(
                 start=int(start) * block,
                 end=end * block,
                 limit=source.tokens,
+                packing=packing,
             )
             if end > start
             else None
@@ -179,4 +197,5 @@ def blended_loaders(
         stretch = _Stretch(first, last, turns, loaders, tuple((before * pieces).tolist()))
         stretches.setdefault(segment.context, []).append(stretch)
         before = np.where(np.isfinite(ends), ends, before).astype(np.int64)
-    return {context: BlendedLoader(context, parts) for context, parts in stretches.items()}
+    bos = next(iter(datasets.values())).tokenizer.bos
+    return {context: BlendedLoader(context, parts, bos) for context, parts in stretches.items()}

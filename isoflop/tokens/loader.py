@@ -11,11 +11,13 @@ i at a context of c tokens stands for the run's tokens i·c to (i + 1)·c.
 
 Costs nothing at the start, whatever the size of the corpus, and no memory. Every token is a target once an
 epoch, but for the first token and up to a block of the last. The price of cutting is that about one
-sequence in two starts in the middle of a document; ``document_ids`` lets a model mask across documents.
+sequence in two starts in the middle of a document; ``packing`` plans sequences that do not, at the price of a little
+padding and of one context for the whole run. ``document_ids`` lets a model mask across documents.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,9 @@ from numpy.typing import NDArray
 from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.keys import derive_key
 from isoflop.tokens.order import Order, Permutation
+from isoflop.tokens.packing import PADDING, Plan
+
+Packing = Literal["cut", "fit"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Loader:
 
     ``block`` is the longest context of the run, by default ``context``; ``start`` and ``end`` are the tokens of the run
     between which it trains at this one, whole blocks. With a ``limit`` of tokens only so many are read: whole blocks,
-    one at least, drawn by the seed.
+    one at least, drawn by the seed. ``packing`` is "cut" for the stream as it is, "fit" for a plan of ``packing``.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Loader:
         start: int = 0,
         end: float = math.inf,
         limit: int | None = None,
+        packing: Packing = "cut",
     ) -> None:
         if context < 1:
             raise ValueError(f"context is {context}: it must be at least 1.")
@@ -68,7 +74,10 @@ class Loader:
         self._tokens = dataset.tokens(split)
         self._bos = dataset.tokenizer.bos
         self._byte_lengths = dataset.tokenizer.byte_lengths
-        blocks = (len(self._tokens) - 1) // block
+        if packing == "fit" and block != context:
+            raise ValueError(f"documents are packed for one context, not for {context} tokens and then {block}")
+        self._plan = Plan.of(dataset, split, context) if packing == "fit" else None
+        blocks = (len(self._tokens) - 1) // block if self._plan is None else len(self._plan)
         if blocks < 1:
             raise ValueError(
                 f"the {split} split has {len(self._tokens)} tokens, too few for one sequence of {block} "
@@ -116,10 +125,23 @@ class Loader:
         return FixedSamples(tokens, int(self._byte_lengths[tokens[:, 1:]].sum()))
 
     def document_ids(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which document of its row each token belongs to, counted from 0; the shape of ``batch``."""
-        starts = batch == self._bos
-        starts[:, 0] = False
-        return np.cumsum(starts, axis=1)
+        """Which document of its row each token belongs to, counted from 0, −1 for padding; the shape of ``batch``."""
+        return document_ids(batch, self._bos)
+
+    def targets(self, first_sample: int, count: int) -> int:
+        """How many targets those samples have that are no padding."""
+        if self._plan is None:
+            return count * self.context
+        return self._plan.targets(self.positions(first_sample, count))
 
     def _at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self._plan is not None:
+            return self._plan.rows(self._tokens, positions)
         return self._tokens.windows(positions * self.context, self.context + 1)
+
+
+def document_ids(batch: NDArray[np.int64], bos: int) -> NDArray[np.int64]:
+    """Which document of its row each token of ``batch`` belongs to, counted from 0; −1 for padding."""
+    starts = batch == bos
+    starts[:, 0] = False
+    return np.where(batch == PADDING, -1, np.cumsum(starts, axis=1))

@@ -117,3 +117,12 @@ class Tokens:
         for row in np.flatnonzero(first != last).tolist():
             windows[row] = self[starts[row] : starts[row] + length]
         return windows
+
+    def take(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The tokens at any positions, int64 of shape (len(positions),)."""
+        found = np.empty(len(positions), np.int64)
+        numbers = np.searchsorted(self._ends, positions, side="right")
+        for number in np.unique(numbers).tolist():
+            shard, mine = self._shards[number], numbers == number
+            found[mine] = shard[positions[mine] - (self._ends[number] - len(shard))]
+        return found

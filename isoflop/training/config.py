@@ -8,6 +8,7 @@ from typing import Literal
 from isoflop.planning.layout import Recompute
 from isoflop.planning.schedule import BatchRamp, ContextRamp, Schedule
 from isoflop.planning.shape import Shape
+from isoflop.tokens.loader import Packing
 from isoflop.tokens.mixture import Mixture, Source
 
 
@@ -38,6 +39,8 @@ class TrainConfig:
         shape: the network; its context is the longest of the run, the last of ``context`` if that is given.
         data: folder of prepared tokens, relative to the run's directory or absolute; empty with a mixture.
         mixture: several such folders and their shares over the run, instead of one (``tokens.mixture``).
+        packing: ``cut`` for sequences cut from the stream of documents, ``fit`` for documents packed into them whole,
+            with a little padding, which counts among the run's tokens but is no target (``tokens.packing``).
         micro_tokens: tokens per forward pass; a batch is accumulated from equal pieces of at most this size.
         precision: compute type; ``auto`` is bf16 where the hardware multiplies it natively, else fp32.
         recompute: what the backward pass computes again instead of keeping it: with ``blocks`` every block, for a third
@@ -58,6 +61,7 @@ class TrainConfig:
     mixture: Mixture | None = None
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     seed: int = 0
+    packing: Packing = "cut"
     micro_tokens: int = 1024
     recompute: Recompute = "none"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -74,6 +78,8 @@ class TrainConfig:
         """Refuse a run without data or with two kinds of it, and contexts that do not fit the shape or the batches."""
         if bool(self.data) == (self.mixture is not None):
             raise ValueError("a run needs either data, one folder of prepared tokens, or a mixture of several")
+        if self.packing == "fit" and self.contexts.first != self.shape.context:
+            raise ValueError('packing = "fit" plans sequences of one length; with a context that grows, use "cut"')
         if self.contexts.last != self.shape.context:
             raise ValueError(
                 f"the context grows to {self.contexts.last:,} tokens but shape.context is {self.shape.context:,}; "

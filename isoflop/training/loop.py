@@ -9,11 +9,11 @@ share the batches (``training.ranks``). Left out so far: a guard against spikes,
 from __future__ import annotations
 
 import math
-import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from torch import Tensor
 
 from isoflop.files import locked
 from isoflop.model.llama import Llama
-from isoflop.planning.schedule import agree
 from isoflop.progress import Report, silent
 from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
 from isoflop.tokens.keys import derive_key
 from isoflop.tokens.ledger import Ledger
-from isoflop.training import checkpoint
+from isoflop.training import checkpoint, data
+from isoflop.training.branch import branch_point, check_branch_data
 from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
 from isoflop.training.hardware import compile_for, device_for, precision_for
@@ -55,9 +55,12 @@ class Trainer:
     progress: Progress
     ranks: Ranks
     ledger: Ledger
+    data_changes: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def build(cls, config: TrainConfig, run: Run, ranks: Ranks = ALONE) -> Trainer:
+    def build(
+        cls, config: TrainConfig, run: Run, ranks: Ranks = ALONE, *, accept_changed_data: bool = False
+    ) -> Trainer:
         """Build everything from the config, then take up the run where its files say it stands."""
         device = device_for(config.device)
         datasets = open_sources(config.sources, run.path)
@@ -73,12 +76,19 @@ class Trainer:
         model = Llama(config.shape, compute=compute, compiled=compiled, recompute=config.recompute)
         model.initialise(derive_key(config.seed, "init")).to(device)
         optimizer = build_optimizer(model, config.optimizer)
-        loaders = blended_loaders(datasets, config.blends, config.contexts.stages(), config.seed)
+        loaders = blended_loaders(datasets, config.blends, config.contexts.stages(), config.seed, config.packing)
         blended = config.mixture is not None
         validation = BlendedValidation.build(datasets, config) if blended else Validation.build(dataset, config)
         ledger = Ledger.of(config.blends, datasets)
+        if config.mixture is not None:
+            warn(ledger, config, ranks)
         trainer = cls(config, run, model, optimizer, loaders, validation, device, Progress(0, 0, 0.0), ranks, ledger)
         trainer.resume()
+        if config.branch is not None:
+            check_branch_data(run, config.branch, data.record(datasets))
+        trainer.data_changes = data.check(
+            run.path, data.record(datasets), trainer.progress.tokens, accept=accept_changed_data, write=ranks.leads
+        )
         return trainer
 
     def resume(self) -> None:
@@ -96,9 +106,13 @@ class Trainer:
         started, consumed = time.perf_counter(), self.progress.tokens
         size, rate = self.config.batch.at(consumed), self.config.schedule.learning_rate(consumed)
         loss, wishes = torch.zeros((), device=self.device), torch.tensor(float(stop), device=self.device)
+        padded, targets = self.config.packing == "fit", self.targets(consumed, size)
         for tokens in self.micro_batches(consumed, size):
-            hidden = self.model.hidden(tokens[:, :-1])
-            piece = cross_entropy(hidden, self.model.head, tokens[:, 1:], fast=self.model.compiled) / size
+            inputs = tokens[:, :-1].clamp(min=0) if padded else tokens[:, :-1]
+            nats = cross_entropy(
+                self.model.hidden(inputs), self.model.head, tokens[:, 1:], fast=self.model.compiled, padded=padded
+            )
+            piece = nats / targets
             piece.backward()  # type: ignore[no-untyped-call]
             loss += piece.detach()
         self.ranks.add(*gradients(self.model), loss, wishes)
@@ -135,6 +149,13 @@ class Trainer:
             count = min(rows, end - first)
             yield torch.from_numpy(self.loaders[context].batch(first, count)).to(self.device)
 
+    def targets(self, consumed: int, size: int) -> int:
+        """Targets of the whole batch after ``consumed`` tokens, of all ranks: its tokens, but for padding."""
+        if self.config.packing == "cut":
+            return size
+        context = self.config.shape.context
+        return self.loaders[context].targets(consumed // context, size // context)
+
     def save(self) -> None:
         """Write a checkpoint and delete those that nothing needs."""
         if not self.ranks.leads:
@@ -143,26 +164,14 @@ class Trainer:
         checkpoint.retain(self.run.path, set(self.config.keep))
 
 
-def branch_point(run: Run, config: TrainConfig) -> Path:
-    """The trunk's checkpoint where a branch begins, once both configs are known to agree up to there."""
-    assert config.branch is not None
-    parent = Run(Path(os.path.normpath(run.path / config.branch.parent)))
-    trunk, at = parent.config, config.branch.tokens
-    same_batches = trunk.batch == config.batch and trunk.seed == config.seed
-    same_sequences = trunk.contexts.agrees(config.contexts, at)
-    if not (same_batches and same_sequences and agree(trunk.schedule, config.schedule, at)):
-        raise ValueError(
-            f"{run.path} cannot branch from {parent.path} at {at:,} tokens: their learning rates, batches, contexts or "
-            f"seeds differ before that point, so the branch would not be the run its config describes"
-        )
-    return checkpoint.folder(parent.path, at)
-
-
-def train(config: TrainConfig, path: Path, report: Report = silent) -> dict[str, Any]:
+def train(
+    config: TrainConfig, path: Path, report: Report = silent, *, accept_changed_data: bool = False
+) -> dict[str, Any]:
     """Train, or go on training, the run in directory ``path``; returns its summary.
 
     A finished run returns at once. On Ctrl-C or SIGTERM a checkpoint is written and Interrupted raised; the same call
-    resumes. Raises ValueError when the directory was started with another config.
+    resumes. Raises ValueError when the directory was started with another config, or when its data changed since and
+    ``accept_changed_data`` does not allow that.
     """
     run = Run(path)
     run.start(config)
@@ -170,7 +179,7 @@ def train(config: TrainConfig, path: Path, report: Report = silent) -> dict[str,
         return done
     ranks = Ranks.join(device_for(config.device))
     with locked(path / ".lock") if ranks.leads else nullcontext():
-        trainer = Trainer.build(config, run, ranks)
+        trainer = Trainer.build(config, run, ranks, accept_changed_data=accept_changed_data)
         with interruptible() as stopped, held_metrics(run, ranks) as metrics:
             loop(trainer, metrics, stopped, report)
             result = trainer.validation.measure(trainer.model, ranks)
@@ -213,6 +222,13 @@ def held_metrics(run: Run, ranks: Ranks) -> Iterator[Metrics | None]:
             metrics.close()
 
 
+def warn(ledger: Ledger, config: TrainConfig, ranks: Ranks) -> None:
+    """Say which sources are repeated beyond the mixture's cap; a ValueError where it refuses."""
+    for sentence in ledger.warnings(config.schedule.tokens):
+        if ranks.leads:
+            print(f"isoflop: {sentence}", file=sys.stderr)
+
+
 def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
     """What the run achieved and cost, with every convention of N and C named."""
     shape, progress = trainer.config.shape, trainer.progress
@@ -228,6 +244,7 @@ def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
         "flops_exact": trainer.config.flops_exact(0, progress.tokens),
         "epochs": max(epochs.values()),
         **({"epochs_by_source": epochs} if trainer.config.mixture else {}),
+        **({"data_changes": trainer.data_changes} if trainer.data_changes else {}),
         "precision": str(trainer.model.compute).removeprefix("torch."),
         "compiled": trainer.model.compiled,
         "threads": torch.get_num_threads() * trainer.ranks.count,

@@ -15,13 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+IGNORED = -1  # the target of padding
 CHUNK_ELEMENTS = 1 << 20  # logits held at once: 4 MB in fp32, about a core's share of cache
 
 
-def chunk_gradient(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def chunk_gradient(
+    hidden: Tensor, head: Tensor, targets: Tensor, padded: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Summed loss of one chunk, and its gradients with respect to ``hidden`` and ``head``.
 
-    hidden (rows, width) and head (vocab, width) in the compute type, targets (rows,).
+    hidden (rows, width) and head (vocab, width) in the compute type, targets (rows,). With ``padded`` a target below 0
+    is none: its row has no loss and no gradient.
     """
     logits = (hidden @ head.T).float()
     shifted = logits - logits.amax(-1, keepdim=True)
@@ -29,14 +33,17 @@ def chunk_gradient(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tenso
     total = exponentials.sum(-1, keepdim=True)
     ids = torch.arange(head.shape[0], device=head.device)
     hit = ids == targets[:, None]
-    loss = (total.log().squeeze(-1) - torch.where(hit, shifted, 0.0).sum(-1)).sum()
+    losses = total.log().squeeze(-1) - torch.where(hit, shifted, 0.0).sum(-1)
+    if padded:
+        losses, total = losses.where(targets >= 0, 0.0), total.where(targets[:, None] >= 0, torch.inf)
+    loss = losses.sum()
     gradient = (exponentials / total - hit.float()).to(hidden.dtype)
     return loss, gradient @ head, (gradient.T @ hidden).float()
 
 
 def chunk_loss(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     """Summed loss of one chunk, in fp32."""
-    return torch.nn.functional.cross_entropy((hidden @ head.T).float(), targets, reduction="sum")
+    return torch.nn.functional.cross_entropy((hidden @ head.T).float(), targets, reduction="sum", ignore_index=IGNORED)
 
 
 @cache
@@ -49,7 +56,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     """Summed cross-entropy (see :func:`cross_entropy`), its gradient computed chunk by chunk on the way forward."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, rows: int, fast: bool) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, rows: int, fast: bool, padded: bool) -> Tensor:
         """Sum the loss over chunks of ``rows`` rows and keep both gradients."""
         step = compiled_gradient() if fast else chunk_gradient
         weights = head.to(hidden.dtype)
@@ -58,7 +65,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         grad_head = torch.zeros(head.shape, device=head.device)
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
-            loss, grad_hidden[part], grad = step(hidden[part], weights, targets[part])
+            loss, grad_hidden[part], grad = step(hidden[part], weights, targets[part], padded)
             total += loss
             grad_head += grad
         ctx.save_for_backward(grad_hidden, grad_head)
@@ -68,19 +75,21 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the stored gradients."""
         grad_hidden, grad_head = ctx.saved_tensors
-        return grad_hidden * grads[0].to(grad_hidden.dtype), grad_head * grads[0], None, None, None
+        return grad_hidden * grads[0].to(grad_hidden.dtype), grad_head * grads[0], None, None, None, None
 
 
-def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, *, fast: bool = False) -> Tensor:
+def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, *, fast: bool = False, padded: bool = False) -> Tensor:
     """Summed cross-entropy in nats of ``hidden @ headᵀ`` (…, width) against target ids (…).
 
-    ``fast`` compiles the arithmetic of the gradient. Divide by the number of targets for nats per token: the sum is
-    returned so that accumulation over micro-batches is normalised once, per token.
+    ``fast`` compiles the arithmetic of the gradient; ``padded`` says that targets of −1 are none. Divide by the number
+    of targets for nats per token: the sum is returned so that accumulation over micro-batches is normalised once, per
+    token.
     """
     rows = chunk_rows(targets.numel(), head.shape[0])
     flat, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     if torch.is_grad_enabled():
-        return ChunkedCrossEntropy.apply(flat, head, targets, rows, fast)  # type: ignore[no-any-return,no-untyped-call]
+        arguments = (flat, head, targets, rows, fast, padded)
+        return ChunkedCrossEntropy.apply(*arguments)  # type: ignore[no-any-return,no-untyped-call]
     weights = head.to(flat.dtype)
     starts = range(0, len(flat), rows)
     losses = [chunk_loss(flat[i : i + rows], weights, targets[i : i + rows]) for i in starts]
