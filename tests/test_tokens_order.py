@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isoflop.keys import derive_key, keyed
 from isoflop.tokens import Permutation
-from isoflop.tokens.keys import derive_key, keyed
 from isoflop.tokens.order import Order
 
 KEYS = st.integers(0, 2**64 - 1)

@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from isoflop import config as configuration
+from isoflop.interrupt import Interrupted
 from isoflop.planning.schedule import BatchRamp, Schedule
 from isoflop.training import checkpoint, loop
 from isoflop.training.config import Branch, TrainConfig
-from isoflop.training.interrupt import Interrupted
 from isoflop.training.loop import Trainer, train
 from isoflop.training.run import Run
 

@@ -74,7 +74,7 @@ def run(name: str, arguments: list[str]) -> int:
         print(f"isoflop: there is no command {name!r}{hint}", file=sys.stderr)
         print(usage(), file=sys.stderr)
         return 2
-    from isoflop.training.interrupt import INTERRUPTED, Interrupted
+    from isoflop.interrupt import INTERRUPTED, Interrupted
 
     command = importlib.import_module(f"isoflop.cli.{name}")
     try:

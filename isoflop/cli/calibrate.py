@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from isoflop.training.interrupt import INTERRUPTED, Interrupted
+from isoflop.interrupt import INTERRUPTED, Interrupted
 
 
 def calibrate(*, as_json: bool) -> None:

@@ -47,11 +47,14 @@ class Reading:
     A bad record is counted and left out. Only when more than ``bad_fraction`` of all records are bad, and
     more than ``bad_minimum`` of them, is the corpus itself refused, which is known when the reading ends.
     ``places`` holds the first ``places_kept`` bad records with their reasons. Progress counts bytes on disk.
+    Without ``extract_html`` a page of HTML is a document of markup, ``extra["format"] == "html"``, so that the stage
+    ``html`` can extract many at once.
     """
 
     bad_fraction: float = 0.01
     bad_minimum: int = 10
     places_kept: int = 100
+    extract_html: bool = True
     records: int = 0
     bad: int = 0
     empty: int = 0

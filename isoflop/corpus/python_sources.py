@@ -55,7 +55,7 @@ def sources_below(roots: list[tuple[Path, str]], reading: Reading) -> Iterator[D
             reading.quarantine(name, f"not UTF-8 at byte {error.start}")
             continue
         if text.strip():
-            yield Document(text, name)
+            yield Document(text, name, name, "python", extra={"path": name})
         else:
             reading.empty += 1
     reading.finish("the Python installation")

@@ -1,34 +1,30 @@
-"""Documents from a file or folder of text or JSON lines.
-
-A ``.jsonl`` record is a document: its field ``text``. A ``.txt`` or ``.md`` file is a document up to 64 KiB;
-a longer one is cut at blank lines into pieces of about that size, so that a single large text file can be
-streamed and has something to hold out for validation.
+"""Documents from a file or folder, in any of the formats of :mod:`isoflop.corpus.formats`.
 
 Folders are read recursively in the sorted order of relative paths. Left out: names that start with a dot
 (``.git`` and friends), linked folders, and linked files whose target lies outside the folder, so that a
 folder from elsewhere cannot draw in files that it does not contain.
 
-Costs one pass over the disk and the memory of the longest record; zstd JSON lines come out at about
-150 MB/s of text a core.
+Costs one pass over the disk and the memory of the longest record.
 """
 
-import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from isoflop.corpus import streams
 from isoflop.corpus.document import CorpusError, Document, Reading, RecordError
+from isoflop.corpus.formats import ONE_DOCUMENT, SUFFIXES, Record, records, suffix_of
+from isoflop.corpus.record import from_record
 
-SUFFIXES = (".txt", ".md", ".jsonl", ".jsonl.zst", ".jsonl.gz")
+_PART = re.compile(r"[-_.]?\d+([-_]of[-_]\d+)?$")
 
 
 def read(path: str | Path, reading: Reading | None = None) -> Iterator[Document]:
     """The documents of a file or folder, in the order of file names and records.
 
-    Bad records (broken JSON, no string in ``text``, not UTF-8) go to ``reading``'s quarantine. Raises
-    CorpusError at once if there is nothing to read at ``path``, and while iterating if a file is damaged
-    or not text, or, at the end, if too many records were bad or none held text.
+    Bad records (broken JSON, no string in ``text``, not UTF-8, a page that is a bomb) go to ``reading``'s
+    quarantine. Raises CorpusError at once if there is nothing to read at ``path``, and while iterating if a file is
+    damaged or not text, or, at the end, if too many records were bad or none held text.
     """
     root = Path(path).expanduser()
     reading = reading or Reading()
@@ -40,51 +36,41 @@ def read(path: str | Path, reading: Reading | None = None) -> Iterator[Document]
 def _documents(root: Path, files: list[Path], reading: Reading) -> Iterator[Document]:
     for file in files:
         name = file.relative_to(root).as_posix() if file != root else file.name
-        json_lines = not file.name.endswith((".txt", ".md"))
-        raw = streams.blocks(file, reading)
-        for number, record in enumerate(streams.lines(file, raw) if json_lines else streams.pieces(raw), 1):
-            if not record.strip():
-                continue
-            reading.records += 1
-            place = f"{name}:{number}"
-            try:
-                text = _json_text(record) if json_lines else _plain_text(record)
-            except RecordError as error:
-                reading.quarantine(place, str(error))
-                continue
-            if text:
-                yield Document(text, place)
-            else:
-                reading.empty += 1
+        yield from taken(records(file, reading), name, _collection(file, root), reading)
     reading.finish(root)
 
 
-def _plain_text(data: bytes) -> str:
-    try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise RecordError(f"not UTF-8 at byte {error.start}") from error
-    if "\0" in text:
-        raise RecordError("holds NUL bytes")
-    return text
+def taken(found: Iterable[Record], name: str, source: str, reading: Reading) -> Iterator[Document]:
+    """The documents of the records of one file, the bad put in quarantine and the empty counted and left out."""
+    for number, record in enumerate(found, 1):
+        if record is None:
+            continue
+        reading.records += 1
+        place = f"{name}:{number}"
+        try:
+            if isinstance(record, RecordError):
+                raise record
+            document = from_record(record, place, source)
+        except RecordError as error:
+            reading.quarantine(place, str(error))
+            continue
+        if document.text:
+            yield document
+        else:
+            reading.empty += 1
 
 
-def _json_text(line: bytes) -> str:
-    """The field ``text`` of one JSON object; anything that is not exactly that is a bad record."""
-    try:
-        record = json.loads(_plain_text(line))
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"broken JSON ({error})") from error
-    if not isinstance(record, dict) or "text" not in record:
-        raise RecordError('no field "text"')
-    text = record["text"]
-    if not isinstance(text, str):
-        raise RecordError(f'"text" is not a string but {type(text).__name__}')
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair, UTF-8 cannot
-        raise RecordError(f"lone surrogate at character {error.start}") from error
-    return text
+def _collection(file: Path, root: Path) -> str:
+    """What a file without the word of its records belongs to: the first folder below ``root``, else its own name.
+
+    Numbers at the end of a name count its parts, and text files lying in ``root`` itself are one collection.
+    """
+    if file != root and len(parts := file.relative_to(root).parts) > 1:
+        return parts[0]
+    stem = _PART.sub("", file.name.removesuffix(suffix_of(file)))
+    if file != root and file.name.endswith(ONE_DOCUMENT):
+        stem = ""
+    return stem or root.resolve().name
 
 
 def _files(root: Path) -> list[Path]:

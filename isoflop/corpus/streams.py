@@ -27,17 +27,17 @@ _ZSTD_INPUT = 2 << 10
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
 
 
-def blocks(path: Path, reading: Reading) -> Iterator[bytes]:
+def blocks(path: Path, reading: Reading, *, text: bool = True) -> Iterator[bytes]:
     """The decompressed bytes of a file in blocks of at most 1 MiB; its suffix says what it is.
 
-    Raises CorpusError if the file cannot be read, is damaged or cut short, or is not text.
+    Raises CorpusError if the file cannot be read, is damaged or cut short, or should be text and is not.
     """
     before = reading.disk_bytes_read
     start = b""
     try:
         with path.open("rb") as file:
             for block in _decompressed(path, file):
-                if len(start) < 4096:
+                if text and len(start) < 4096:
                     start += block[:4096]
                     _refuse_binary(path, start)
                 reading.disk_bytes_read = before + file.tell()

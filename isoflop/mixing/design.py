@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from isoflop.keys import derive_key
 from isoflop.laws.fitting.optimal_mixture import within_caps
 from isoflop.mixing.settings import MixConfig, Weights
-from isoflop.tokens.keys import derive_key
 
 TOWARDS = 0.75
 """How far a mixture "towards" a domain goes from the prior to that domain alone."""

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from isoflop import config as configuration
+from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
 from isoflop.mixing.layout import CONFIG, proxies
 from isoflop.mixing.settings import MixConfig
-from isoflop.training.interrupt import INTERRUPTED, Interrupted, follow_parent
 
 
 def main(folder: Path, lane: str) -> int:

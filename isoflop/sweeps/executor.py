@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isoflop.interrupt import INTERRUPTED, Interrupted, interruptible
 from isoflop.processors import processors
 from isoflop.progress import Report
 from isoflop.sweeps.grid import Column, SweepConfig, run_flops
 from isoflop.sweeps.layout import laid_out, lay_out
-from isoflop.training.interrupt import INTERRUPTED, Interrupted, interruptible
 from isoflop.training.run import Run
 
 

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from isoflop.files import locked
+from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
 from isoflop.sweeps.layout import laid_out
-from isoflop.training.interrupt import INTERRUPTED, Interrupted, follow_parent
 
 
 def main(sweep: Path, name: str) -> int:

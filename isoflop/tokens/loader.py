@@ -22,8 +22,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.keys import derive_key
 from isoflop.tokens.dataset import TokenDataset
-from isoflop.tokens.keys import derive_key
 from isoflop.tokens.order import Order, Permutation
 from isoflop.tokens.packing import PADDING, Plan
 

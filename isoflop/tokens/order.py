@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from isoflop.tokens.keys import UInt64s, derive_key, mix
+from isoflop.keys import UInt64s, derive_key, mix
 
 _ROUNDS = 6
 

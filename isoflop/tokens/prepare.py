@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from isoflop.corpus import CorpusError, Document, Reading, documents
 from isoflop.files import NO_SPACE, TEMPORARY, locked
+from isoflop.keys import derive_key
 from isoflop.progress import Report, silent
-from isoflop.tokens.keys import derive_key
 from isoflop.tokens.manifest import FORMAT, MANIFEST, TOKENIZER, Manifest, Split
 from isoflop.tokens.selection import LOW_HALF, Mask, Survey, content_hash, survey
 from isoflop.tokens.shards import ShardWriter

@@ -13,7 +13,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from isoflop.corpus import Document
-from isoflop.tokens.keys import UInt64s, keyed
+from isoflop.keys import UInt64s, keyed
 
 Mask = NDArray[np.bool_]
 

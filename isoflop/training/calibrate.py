@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from isoflop.interrupt import INTERRUPTED, follow_parent
 from isoflop.model.attention import SHORT
 from isoflop.model.llama import Llama
 from isoflop.planning.efficiency import Efficiency
@@ -39,7 +40,6 @@ from isoflop.processors import processors
 from isoflop.progress import Report, console, silent
 from isoflop.training.config import OptimizerConfig
 from isoflop.training.hardware import compile_for, device_for, precision_for
-from isoflop.training.interrupt import INTERRUPTED, follow_parent
 from isoflop.training.loss import CHUNK_ELEMENTS, cross_entropy
 from isoflop.training.optimizer import build_optimizer
 

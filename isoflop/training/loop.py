@@ -21,17 +21,17 @@ import torch
 from torch import Tensor
 
 from isoflop.files import locked
+from isoflop.interrupt import Interrupted, interruptible
+from isoflop.keys import derive_key
 from isoflop.model.llama import Llama
 from isoflop.progress import Report, silent
 from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
-from isoflop.tokens.keys import derive_key
 from isoflop.tokens.ledger import Ledger
 from isoflop.training import checkpoint, data
 from isoflop.training.branch import branch_point, check_branch_data
 from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
 from isoflop.training.hardware import compile_for, device_for, precision_for
-from isoflop.training.interrupt import Interrupted, interruptible
 from isoflop.training.loss import cross_entropy
 from isoflop.training.optimizer import build_optimizer
 from isoflop.training.ranks import Ranks, gradients

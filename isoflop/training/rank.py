@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from isoflop.training.interrupt import INTERRUPTED, Interrupted, follow_parent
+from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
 from isoflop.training.loop import train
 from isoflop.training.run import Run
 

@@ -21,8 +21,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from isoflop.interrupt import INTERRUPTED, Interrupted, interruptible
 from isoflop.progress import Report
-from isoflop.training.interrupt import INTERRUPTED, Interrupted, interruptible
 from isoflop.training.run import Run
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
