@@ -7,7 +7,7 @@ natural, the uniform and the chosen mixture with three seeds each, and some of t
 see whether proxies order mixtures as larger models do. Equal seeds have equal initial weights and orders of data.
 
 Everything is on disk under --out, and the same command goes on where it was stopped. --minutes is for all of it on this
-machine; a fifth of it and a minute go to preparing and measuring.
+machine: three tenths are for the proxies, half for the larger models, the rest for preparing and measuring speed.
 
     python benchmarks/mix_search.py --out runs/mix-search --corpus ../shared/corpus --minutes 25
 """
@@ -32,7 +32,7 @@ from isoflop.laws import Law
 from isoflop.laws.fitting.mixture import spearman
 from isoflop.mixing.design import design
 from isoflop.mixing.layout import CONFIG, Proxy, proxy_config
-from isoflop.mixing.request import Request, largest, resolve, within
+from isoflop.mixing.request import FORWARD, Request, largest, resolve, texts, within
 from isoflop.mixing.search import search, train_all
 from isoflop.mixing.settings import MixConfig, Weights
 from isoflop.planning.hyperparameters import context_for
@@ -46,9 +46,10 @@ VOCAB = 1024
 MEGABYTES = {"code": 12, "general": 24, "math": 4, "multilingual": 8}
 """Text of each domain: the natural mixture is half general, and mathematics scarce enough to be repeated."""
 SEEDS = (0, 1, 2)
+PROXIES, VALIDATION_TOKENS = 32, 131_072
 COMPARED = ("natural", "uniform", "chosen")
 TARGET_PER_PARAMETER = 20.0
-SHARE_OF_SEARCH, SHARE_OF_TARGETS = 0.4, 0.4
+SHARE_OF_SEARCH, SHARE_OF_TARGETS = 0.3, 0.5
 TOKENIZER_SAMPLE, LONGEST_PIECE = 2_000_000, 20_000
 
 
@@ -77,26 +78,29 @@ def prepared(out: Path, corpus: Path, report: Report) -> dict[str, Path]:
 
 def pieces(where: str) -> str:
     """The beginnings of a domain's documents as JSON lines, evenly taken until there are enough for a tokenizer."""
-    texts = [document.text[:LONGEST_PIECE] for document in documents(where)]
-    step = max(1, int(sum(map(len, texts)) / TOKENIZER_SAMPLE))
-    return "".join(json.dumps({"text": text}) + "\n" for text in texts[::step])
+    beginnings = [document.text[:LONGEST_PIECE] for document in documents(where)]
+    step = max(1, int(sum(map(len, beginnings)) / TOKENIZER_SAMPLE))
+    return "".join(json.dumps({"text": text}) + "\n" for text in beginnings[::step])
 
 
 def planned(out: Path, folders: dict[str, Path], minutes: float, count: int, report: Report) -> tuple[MixConfig, float]:
     """The search, and the size of the larger models: both from measured speed, once."""
+    request = Request(
+        {name: str(folders[name]) for name in MEGABYTES}, {str(folders["exam"]): 0.5, "code": 0.5}, proxies=PROXIES
+    )
     if (out / "plan.json").exists():
         plan = json.loads((out / "plan.json").read_text())
     else:
         workers, context = len(processors()), context_for(1e13)
         speed = measure_speed(out / "speed.json", VOCAB, context)
         runs = -(-(len(COMPARED) * len(SEEDS) + count) // workers)
-        size = largest((60 * minutes * SHARE_OF_TARGETS - speed.compile_seconds) / runs - 5, speed)
-        proxy, tokens = within(Request({}, {}, minutes=minutes * SHARE_OF_SEARCH), speed, VOCAB, context, workers)
+        measuring = texts(request) * VALIDATION_TOKENS / FORWARD
+        size = largest((60 * minutes * SHARE_OF_TARGETS - speed.compile_seconds) / runs - 5, speed, measuring)
+        proxy, tokens = within(replace(request, minutes=minutes * SHARE_OF_SEARCH), speed, VOCAB, context, workers)
         plan = {"size": size, "tokens": TARGET_PER_PARAMETER * size, "proxy_size": proxy, "proxy_tokens": tokens}
         write_json(out / "plan.json", plan)
-    request = Request(
-        {name: str(folders[name]) for name in MEGABYTES},
-        {str(folders["exam"]): 0.5, "code": 0.5},
+    request = replace(
+        request,
         parameters=plan["proxy_size"],
         tokens=plan["proxy_tokens"],
         target_tokens=plan["tokens"],
@@ -109,7 +113,7 @@ def larger(config: MixConfig, size: float, chosen: Weights, count: int, folder: 
     tried = design(config)
     others = [name for name in tried if name not in COMPARED][: 2 * count : 2]
     mixtures = tried | {"chosen": chosen}
-    full = replace(config, parameters=size, tokens=int(config.target_tokens), validation_tokens=131_072)
+    full = replace(config, parameters=size, tokens=int(config.target_tokens), validation_tokens=VALIDATION_TOKENS)
     if not (folder / CONFIG).exists():
         for name in (*COMPARED, *others):
             for seed in SEEDS if name in COMPARED else SEEDS[:1]:

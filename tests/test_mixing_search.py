@@ -12,7 +12,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from isoflop import config as configuration
@@ -167,14 +166,15 @@ def test_sources_with_two_tokenizers_are_refused(folders: dict[str, str], tiny_t
 
 def test_minutes_decide_the_size_and_are_kept_to() -> None:
     speed = Speed(base=5e-6, slope=5e-11, compile_seconds=10.0)
-    request = Request({}, {}, proxies=32, minutes=20.0)
+    request = Request({"a": "a", "b": "b"}, {"a": 1.0}, proxies=32, minutes=20.0)
     parameters, tokens = within(request, speed, 512, 128, workers=2)
     assert tokens == pytest.approx(20 * parameters)
-    spent = 16 * tokens * speed.seconds_per_token(parameters)
+    spent = 16 * (tokens + 2 * 65_536 / 3) * speed.seconds_per_token(parameters)
     assert 0.7 * 1200 < spent < 1200
     assert 20 * largest(30.0, speed) * speed.seconds_per_token(largest(30.0, speed)) == pytest.approx(30.0)
     _, given = within(replace(request, parameters=3e5), speed, 512, 128, workers=2)
-    assert np.isclose(given * speed.seconds_per_token(3e5), tokens * speed.seconds_per_token(parameters))
+    per_token, more = speed.seconds_per_token(3e5), 2 * 65_536 / 3
+    assert (given + more) * per_token == pytest.approx((tokens + more) * speed.seconds_per_token(parameters))
     with pytest.raises(ValueError, match=r"0.5 minutes are too few for 32 proxies .*--minutes"):
         within(replace(request, minutes=0.5), speed, 512, 128, workers=2)
     with pytest.raises(ValueError, match="too few"):
