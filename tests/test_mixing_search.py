@@ -1,4 +1,4 @@
-"""A search trains every proxy once, goes on after a kill to the same answer, and writes what runs can read."""
+"""A search trains every proxy once, goes on after a kill to the same answer, and writes a mixture a run can read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from isoflop import config as configuration
+from isoflop.cli.mix import folders as sources_of
+from isoflop.cli.mix import main, shares, told
 from isoflop.mixing.layout import lay_out, proxies
 from isoflop.mixing.request import Request, largest, resolve, within
 from isoflop.mixing.search import Chosen, search
@@ -165,14 +166,15 @@ def test_sources_with_two_tokenizers_are_refused(folders: dict[str, str], tiny_t
 
 def test_minutes_decide_the_size_and_are_kept_to() -> None:
     speed = Speed(base=5e-6, slope=5e-11, compile_seconds=10.0)
-    request = Request({}, {}, proxies=32, minutes=20.0)
+    request = Request({"a": "a", "b": "b"}, {"a": 1.0}, proxies=32, minutes=20.0)
     parameters, tokens = within(request, speed, 512, 128, workers=2)
     assert tokens == pytest.approx(20 * parameters)
-    spent = 16 * tokens * speed.seconds_per_token(parameters)
+    spent = 16 * (tokens + 2 * 65_536 / 3) * speed.seconds_per_token(parameters)
     assert 0.7 * 1200 < spent < 1200
     assert 20 * largest(30.0, speed) * speed.seconds_per_token(largest(30.0, speed)) == pytest.approx(30.0)
     _, given = within(replace(request, parameters=3e5), speed, 512, 128, workers=2)
-    assert np.isclose(given * speed.seconds_per_token(3e5), tokens * speed.seconds_per_token(parameters))
+    per_token, more = speed.seconds_per_token(3e5), 2 * 65_536 / 3
+    assert (given + more) * per_token == pytest.approx((tokens + more) * speed.seconds_per_token(parameters))
     with pytest.raises(ValueError, match=r"0.5 minutes are too few for 32 proxies .*--minutes"):
         within(replace(request, minutes=0.5), speed, 512, 128, workers=2)
     with pytest.raises(ValueError, match="too few"):
@@ -184,3 +186,36 @@ def test_a_begun_search_keeps_its_sizes_when_minutes_are_given_again(
 ) -> None:
     again = resolve(ask(folders, parameters=None, tokens=None, context=None, minutes=1.0), finished, 2)
     assert (again.parameters, again.tokens, again.context) == (config.parameters, config.tokens, config.context)
+
+
+# The command
+
+
+def test_dry_run_shows_every_mixture_and_trains_nothing(
+    folders: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = [f"{name}={folders[name]}" for name in WORDS]
+    size = ["--size", "22e3", "--tokens", "16384", "--context", "32", "--proxies", "6"]
+    main(["--sources", *sources, "--target", "sums=0.5", folders["exam"], *size, "--out", str(tmp_path), "--dry-run"])
+    said = capsys.readouterr().out
+    assert "towards-sums" in said
+    assert "6 proxies of" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_answer_in_words_has_shares_gains_and_where_the_mixture_is(finished: Path) -> None:
+    found = json.loads((finished / "summary.json").read_text())
+    said = told(found, finished)
+    assert f"{found['sources'][1]['weight']:.1%}" in said
+    assert "gain over the natural mixture" in said
+    assert str(finished / "mixture.toml") in said
+
+
+def test_sources_and_targets_that_cannot_be_read_are_said() -> None:
+    assert shares(("math", "a=b=0.25")) == {"math": 1.0, "a=b": 0.25}
+    assert sources_of(("code=tokens/code",)) == {"code": "tokens/code"}
+    with pytest.raises(ValueError, match="NAME=SHARE"):
+        shares(("code=much",))
+    for wrong in (("code",), ("code=",), ("a=x", "a=y")):
+        with pytest.raises(ValueError, match="NAME=FOLDER"):
+            sources_of(wrong)

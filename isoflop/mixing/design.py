@@ -1,4 +1,5 @@
-"""Which mixtures the proxies try: the natural and the uniform one, one towards each domain, and quasi-random ones.
+"""Which mixtures the proxies try: the natural and the uniform one, those towards and nearly without each domain, and
+quasi-random ones.
 
 The drawn ones follow RegMix (Liu et al. 2024, arXiv 2407.01492, section 3.1): Dirichlet distributions around the
 prior, flattened by a temperature, of varying concentration. They come from a Sobol sequence, shifted by a key, through
@@ -22,8 +23,12 @@ TOWARDS = 0.75
 def design(config: MixConfig) -> dict[str, Weights]:
     """The mixtures of all proxies by name, shape (domains,) each; within the caps, in the order to train them."""
     found = {"natural": config.natural, "uniform": config.uniform}
-    for name, corner in zip(config.names, np.eye(len(config.names)), strict=True):
-        found[f"towards-{name}"] = TOWARDS * corner + (1 - TOWARDS) * config.prior_weights
+    prior, corners = config.prior_weights, np.eye(len(config.names))
+    for name, corner in zip(config.names, corners, strict=True):
+        found[f"towards-{name}"] = TOWARDS * corner + (1 - TOWARDS) * prior
+    for name, corner in zip(config.names, corners, strict=True):
+        others = prior * (1 - corner)
+        found[f"without-{name}"] = (1 - config.least) * others / others.sum() + config.least * prior
     count = max(0, config.proxies - len(found))
     found |= {f"drawn-{i:03d}": weights for i, weights in enumerate(drawn(config, count))}
     chosen = list(found.items())[: config.proxies]

@@ -14,7 +14,7 @@ from typing import Literal
 from isoflop import config as configuration
 from isoflop.mixing.layout import CONFIG
 from isoflop.mixing.settings import Domain, HeldOut, MixConfig
-from isoflop.planning.hyperparameters import context_for
+from isoflop.planning.hyperparameters import context_for, first_batch_for
 from isoflop.planning.ladder import smallest
 from isoflop.sweeps.speed import measure_speed
 from isoflop.tokens.dataset import TokenDataset
@@ -27,6 +27,8 @@ FEWEST_STEPS = 100
 PARAMETERS = 2e5
 OVERHEAD_SECONDS = 3.0
 """Of a proxy: opening, measuring, saving."""
+FORWARD = 3.0
+"""A forward pass costs a third of a training step."""
 START_SECONDS = 15.0
 """Of a worker and of the answer: imports, fits."""
 
@@ -155,13 +157,14 @@ def within(request: Request, speed: Speed, vocab: int, context: int, workers: in
     assert request.minutes is not None
     rounds = math.ceil(request.proxies / workers)
     seconds = (60 * request.minutes - START_SECONDS - speed.compile_seconds) / rounds - OVERHEAD_SECONDS
+    measuring = texts(request) * MixConfig.validation_tokens / FORWARD
     least = smallest(vocab, context=context).matmul
-    parameters = request.parameters or max(float(least), largest(max(seconds, 0.0), speed))
+    parameters = request.parameters or max(float(least), largest(seconds, speed, measuring))
     per_token = speed.seconds_per_token(parameters)
-    tokens = request.tokens or seconds / per_token
-    fewest = FEWEST_STEPS * 1024
-    if tokens < fewest or tokens * per_token > max(seconds, 0.0) * 1.01:
-        wanted = max(fewest, request.tokens or 0) * per_token + OVERHEAD_SECONDS
+    tokens = request.tokens or seconds / per_token - measuring
+    fewest = FEWEST_STEPS * first_batch_for(context)
+    if tokens < fewest or (tokens + measuring) * per_token > max(seconds, 0.0) * 1.01:
+        wanted = (max(fewest, request.tokens or 0) + measuring) * per_token + OVERHEAD_SECONDS
         minutes = (wanted * rounds + START_SECONDS + speed.compile_seconds) / 60
         raise ValueError(
             f"{request.minutes:g} minutes are too few for {request.proxies} proxies on {workers} processors: give "
@@ -170,7 +173,14 @@ def within(request: Request, speed: Speed, vocab: int, context: int, workers: in
     return parameters, tokens
 
 
-def largest(seconds: float, speed: Speed) -> float:
-    """Parameters N of a proxy that takes ``seconds``: 20·N tokens of (base + slope·N) seconds each."""
-    a, b, c = TOKENS_PER_PARAMETER * speed.slope, TOKENS_PER_PARAMETER * speed.base, -seconds
-    return (-b + math.sqrt(b * b - 4 * a * c)) / (2 * a)
+def texts(request: Request) -> int:
+    """How many held-out texts a proxy is measured on: that of every source, and the folders that are targets."""
+    return len(request.sources.keys() | request.target.keys())
+
+
+def largest(seconds: float, speed: Speed, more: float = 0.0) -> float:
+    """Parameters N of a run that takes ``seconds``: 20·N tokens and some ``more``, of (base + slope·N) seconds each."""
+    a = TOKENS_PER_PARAMETER * speed.slope
+    b = TOKENS_PER_PARAMETER * speed.base + more * speed.slope
+    c = more * speed.base - seconds
+    return (-b + math.sqrt(max(0.0, b * b - 4 * a * c))) / (2 * a)

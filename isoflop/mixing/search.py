@@ -39,21 +39,26 @@ def search(config: MixConfig, folder: Path, report: Report = silent, workers: in
     Raises Interrupted after a Ctrl-C or SIGTERM (the same call goes on), RuntimeError when a worker fails, ValueError
     when the folder holds another search or its proxies do not tell the domains apart.
     """
-    pool = Pool("isoflop.mixing.worker", folder, worker_processors(workers))
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
         lay_out(config, folder)
-        tried = proxies(folder)
-        if any(proxy.losses is None for proxy in tried):
-            count = len(pool.processors)
-            lanes = [f"{lane}-of-{count}" for lane in range(count)]
-            run_jobs(pool, lanes, lambda: report("proxies", *tokens_done(tried)))
+        tried = train_all(folder, report, workers)
         found = summary(config, tried, *chosen(config, tried))
         best = {source["name"]: source["weight"] for source in found["sources"]}
         weights = np.array([best[name] for name in config.names])
         write_text(folder / MIXTURE, configuration.dumps(Chosen(mixture(config, weights, up=folder.resolve()))))
         write_json(folder / SUMMARY, found)
     return found
+
+
+def train_all(folder: Path, report: Report = silent, workers: int | None = None) -> list[Proxy]:
+    """Train and measure every proxy that is laid out in ``folder`` and not done, and return all of them."""
+    pool, tried = Pool("isoflop.mixing.worker", folder, worker_processors(workers)), proxies(folder)
+    if any(proxy.losses is None for proxy in tried):
+        count = min(len(pool.processors), len(tried))
+        lanes = [f"{lane}-of-{count}" for lane in range(count)]
+        run_jobs(pool, lanes, lambda: report("proxies", *tokens_done(tried)))
+    return tried
 
 
 def tokens_done(tried: list[Proxy]) -> tuple[float, float]:

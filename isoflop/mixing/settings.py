@@ -55,6 +55,7 @@ class MixConfig:
         concentration: of the Dirichlet distribution that mixtures are drawn from, per domain, from and to.
         least: part of every drawn mixture that is the prior itself, so that no proxy misses a domain altogether.
         replicates: bootstrap refits.
+        validation_tokens: tokens of the fixed sample of each held-out text.
     """
 
     domains: tuple[Domain, ...]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isoflop.report.style import ACCENT, FAINT, HALF, INK, PAPER, SECOND, SOFT, render
+from isoflop.report.style import ACCENT, FAINT, INK, PAPER, SECOND, SOFT, WIDE, render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ def weights(sources: list[dict[str, Any]]) -> str:
             if source["cap"] < 1:
                 axes.plot([100 * source["cap"]] * 2, [row - 0.3, row + 0.3], color=SOFT, lw=1)
             axes.plot([100 * end for end in source["interval"]], [row, row], color=ACCENT, lw=4, alpha=0.35)
-            axes.plot(100 * source["weight"], row, "o", ms=6, color=ACCENT, mec=PAPER, mew=0.7, zorder=3)
+            axes.plot(100 * source["weight"], row, "o", ms=6, color=ACCENT, mec=PAPER, mew=0.7, zorder=3, clip_on=False)
             axes.plot(100 * source["natural"], row, "D", ms=5, mfc=PAPER, mec=SECOND, mew=1.1, zorder=2)
         axes.set_yticks(range(len(sources)), [source["name"] for source in sources])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
@@ -33,7 +33,7 @@ def weights(sources: list[dict[str, Any]]) -> str:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}%")
         axes.set_xlabel("share of the tokens")
 
-    return render("mixture-weights", "Chosen share of each source with its interval", HALF, draw)
+    return render("mixture-weights", "Chosen share of each source with its interval", WIDE, draw)
 
 
 def left_out(proxies: list[dict[str, Any]], predictor: dict[str, Any]) -> str:
@@ -57,4 +57,4 @@ def left_out(proxies: list[dict[str, Any]], predictor: dict[str, Any]) -> str:
         axes.set_xlabel("predicted from the other proxies, nats/token")
         axes.set_ylabel("measured")
 
-    return render("mixture-left-out", "Measured losses of proxies against their predictions", HALF, draw)
+    return render("mixture-left-out", "Measured losses of proxies against their predictions", WIDE, draw)
