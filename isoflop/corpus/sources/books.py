@@ -25,9 +25,7 @@ _CREDITS = re.compile(
     r"|character set encoding:)",
     re.IGNORECASE,
 )
-_ILLUSTRATION = re.compile(
-    r"^[ \t]*\[(?:Illustration|Blank Page|Frontispiece)[^\[\]]{0,300}\][ \t]*\n?", re.MULTILINE
-)
+_ILLUSTRATION = re.compile(r"^[ \t]*\[(?:Illustration|Blank Page|Frontispiece)[^\[\]]{0,300}\][ \t]*\n?", re.MULTILINE)
 _PARAGRAPH = re.compile(r"\n(?:[ \t\r]*\n)+")
 _FRONT = 30
 """Paragraphs of the book before and among which notes of the library are looked for."""
@@ -63,7 +61,7 @@ class Books(Stage):
         text = _without_credits(text.strip("\r\n").rstrip())
         if len(text.strip()) < max(1, self.shortest):
             return Dropped(document, "nothing but the library's own text", f"{len(text)} characters")
-        return document if text == document.text else document._replace(text=text)
+        return document if text.strip() == document.text.strip() else document._replace(text=text)
 
 
 def _without_credits(text: str) -> str:
