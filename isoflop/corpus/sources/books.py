@@ -61,7 +61,7 @@ class Books(Stage):
         text = _without_credits(text.strip("\r\n").rstrip())
         if len(text.strip()) < max(1, self.shortest):
             return Dropped(document, "nothing but the library's own text", f"{len(text)} characters")
-        return document if text == document.text else document._replace(text=text)
+        return document if text.strip() == document.text.strip() else document._replace(text=text)
 
 
 def _without_credits(text: str) -> str:

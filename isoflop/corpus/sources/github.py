@@ -97,7 +97,10 @@ class Github(Stage):
             return "long line", str(longest)
         if (mean := sum(map(len, lines)) / len(lines)) > self.mean_line:
             return "long lines in the mean", f"{mean:.1f}"
-        if (share := sum(map(str.isalnum, text)) / len(text)) < self.alphanumeric:
+        tokens = _TOKEN.findall(text)
+        letters = sum(len(token) for token in tokens if token[0].isalpha())
+        digits = sum(len(token) for token in tokens if token[0].isdigit())
+        if (share := (letters + digits) / len(text)) < self.alphanumeric:
             return "few alphanumeric characters", f"{share:.3f}"
-        ratio = sum(map(str.isalpha, text)) / max(1, len(_TOKEN.findall(text)))
+        ratio = letters / max(1, len(tokens))
         return ("few letters per token", f"{ratio:.2f}") if ratio < self.letters_per_token else None

@@ -11,6 +11,7 @@ which is how the data dumps' posts come out joined by ParentId, and how the hub'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -37,7 +38,7 @@ class StackExchange(Stage):
 
     Attributes:
         sites: The sites that may stay, such as "stackoverflow.com"; none named: all.
-        lowest_score: Answers with a lower score are left out.
+        lowest_score: Answers with a lower score are left out; none said: none.
         most_answers: No more than these, the best; 0: all.
         need_answer: Whether a question without an answer goes.
     """
@@ -45,7 +46,7 @@ class StackExchange(Stage):
     name: ClassVar[str] = "stackexchange"
 
     sites: tuple[str, ...] = ()
-    lowest_score: float = float("-inf")
+    lowest_score: float | None = None
     most_answers: int = 0
     need_answer: bool = True
 
@@ -53,7 +54,8 @@ class StackExchange(Stage):
         """The question and its answers as one text; ``extra`` no longer has them."""
         if self.sites and (site := _site(document)) not in self.sites:
             return Dropped(document, "site", site or "none stated")
-        answers = [answer for answer in _answers(document.extra) if answer.score >= self.lowest_score]
+        lowest = -math.inf if self.lowest_score is None else self.lowest_score
+        answers = [answer for answer in _answers(document.extra) if answer.score >= lowest]
         answers = sorted(answers, key=lambda answer: -answer.score)[: self.most_answers or None]
         if self.need_answer and not answers:
             return Dropped(document, "no answer")
