@@ -1,7 +1,8 @@
 """Cleaning by rules: what the papers count in a text, and how much of it they allow.
 
 Every stage here looks at one document at a time, but for ``TokenOutliers``, which must have seen the corpus. They
-share one word tokenizer (``words.py``) and one pass over the words of a text (``text.py``).
+share one word tokenizer (``words.py``) and one pass over the words of a text (``text.py``). Gopher's two stages, C4
+and FineWeb together read 3.7 million characters a second on one busy core (``benchmarks/rules.py``).
 """
 
 from isoflop.corpus.rules.c4 import C4
