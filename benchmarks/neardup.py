@@ -1,7 +1,7 @@
 """Near-duplicate removal end to end: isoflop, datatrove and datasketch on the same documents with planted copies.
 
     python benchmarks/neardup.py --corpus ../shared/corpus/general --documents 3000 --rounds 3
-    python benchmarks/neardup.py --grow
+    python benchmarks/neardup.py --grow --documents 5000
 
 All use 14 bands of 8 on word 5-grams. The documents are pieces of 4,000 characters of a corpus; to them are added
 copies in which words were replaced so that the sets of 5-grams have a known Jaccard similarity, then all are shuffled.
@@ -214,8 +214,8 @@ def invented(documents: int) -> Iterator[list[Document]]:
 
 
 def grow(documents: int) -> None:
-    """Peak memory of all phases on so many invented documents, with ranges of 4 MB; prints it."""
-    stage = NearDuplicates(memory_mb=16)
+    """Peak memory of all phases on so many invented documents, merged in 4 MB; prints it."""
+    stage = NearDuplicates(memory_mb=4)
     with tempfile.TemporaryDirectory() as name:
         folder, began = Path(name), time.perf_counter()
         for number, shard in enumerate(invented(documents)):
@@ -255,7 +255,7 @@ def main() -> None:
     elif a.grown:
         grow(a.grown)
     elif a.grow:
-        for documents in (20_000, 200_000):
+        for documents in (a.documents, 10 * a.documents):
             found = called(["--grown", str(documents)])
             print(f"{documents} documents: " + ", ".join(f"{name} {value:.1f}" for name, value in found.items()))
     else:

@@ -89,8 +89,8 @@ def build(found: Sequence[Item], n: int, shortest: int, common: int) -> Index:
                 hashes, texts = hashes[whole], texts[whole]
             some = np.empty(len(hashes), ENTRY)
             some["key"], some["item"], some["length"] = hashes, batch.first + texts, size
-            entries.append(np.unique(some))
-    table = runs.by_key(np.concatenate(entries))
+            entries.append(some)
+    table = _distinct(np.concatenate(entries))
     first = runs.first_of_key(table)
     rare = np.bincount(first, minlength=len(table))[first] <= common
     skipped = {"items too short": short, "n-grams in many items": len(np.unique(first[~rare]))}
@@ -120,14 +120,32 @@ def load(folder: Path) -> Index:
     return Index(entries, tuple(about["lengths"]), names, words, about["skipped"])
 
 
-def found_in(index: Index, hashes: UInt64s) -> tuple[Int64s, Int64s]:
-    """Pairs of an n-gram's number in ``hashes`` and an item's number, for all n-grams that items have."""
-    keys = np.ascontiguousarray(index.entries["key"])
-    low = np.searchsorted(keys, hashes, side="left")
-    maybe = np.flatnonzero(keys[np.minimum(low, len(keys) - 1)] == hashes) if len(keys) else np.zeros(0, np.int64)
-    count = np.searchsorted(keys, hashes[maybe], side="right") - low[maybe]
-    at = np.repeat(low[maybe] - np.cumsum(count) + count, count) + np.arange(count.sum())
-    return np.repeat(maybe, count), index.entries["item"][at].astype(np.int64)
+class Lookup:
+    """An index made ready for looking many n-grams up: nearly all are refused by one bit of their hash's upper bits."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._keys = np.ascontiguousarray(index.entries["key"])
+        bits = min(26, max(10, 3 + len(self._keys).bit_length()))
+        self._shift = np.uint64(64 - bits)
+        self._maybe = np.zeros(1 << bits, bool)
+        self._maybe[self._keys >> self._shift] = True
+
+    def find(self, hashes: UInt64s) -> tuple[Int64s, Int64s]:
+        """Pairs of an n-gram's number in ``hashes`` and an item's number, for all n-grams that items have."""
+        maybe = np.flatnonzero(self._maybe[hashes >> self._shift])
+        low = np.searchsorted(self._keys, hashes[maybe], side="left")
+        count = np.searchsorted(self._keys, hashes[maybe], side="right") - low
+        at = np.repeat(low - np.cumsum(count) + count, count) + np.arange(count.sum())
+        return np.repeat(maybe, count), self.index.entries["item"][at].astype(np.int64)
+
+
+def _distinct(entries: runs.Records) -> runs.Records:
+    """The entries sorted by hash and item, each n-gram of an item once."""
+    entries = entries[np.lexsort((entries["item"], entries["key"]))]
+    new = np.ones(len(entries), bool)
+    new[1:] = (entries["key"][1:] != entries["key"][:-1]) | (entries["item"][1:] != entries["item"][:-1])
+    return entries[new]
 
 
 def _texts(path: Path) -> Iterator[str]:

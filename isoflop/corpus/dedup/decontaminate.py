@@ -23,7 +23,7 @@ import numpy as np
 
 from isoflop import files
 from isoflop.corpus.dedup import benchmarks
-from isoflop.corpus.dedup.benchmarks import Index
+from isoflop.corpus.dedup.benchmarks import Index, Lookup
 from isoflop.corpus.dedup.codepoints import Batch, Int64s, batches
 from isoflop.corpus.dedup.shingles import Words, grams, words_of
 from isoflop.corpus.dedup.substring import cut_out, united
@@ -77,24 +77,24 @@ class Decontaminate(Stage):
 
     def judge(self, documents: Sequence[Document], shard: int, folder: Path) -> list[Verdict]:
         """Look a shard's documents up, and report what was found."""
-        index = _index(folder, (folder / "index" / "items.json").stat().st_mtime_ns)
+        lookup = _lookup(folder, (folder / "index" / "items.json").stat().st_mtime_ns)
         verdicts: list[Verdict] = list(documents)
         lines = []
         for batch in batches([document.text for document in documents]):
-            for number, matches in self._matches(batch, index):
+            for number, matches in self._matches(batch, lookup):
                 document = documents[batch.first + number]
-                lines += [_line(document, match, index) for match in matches]
-                verdicts[batch.first + number] = self._verdict(document, matches, index)
+                lines += [_line(document, match, lookup.index) for match in matches]
+                verdicts[batch.first + number] = self._verdict(document, matches, lookup.index)
         files.write_text(folder / f"matches-{shard:06d}.jsonl", "".join(line + "\n" for line in lines))
         return verdicts
 
-    def _matches(self, batch: Batch, index: Index) -> Iterator[tuple[int, list[Match]]]:
+    def _matches(self, batch: Batch, lookup: Lookup) -> Iterator[tuple[int, list[Match]]]:
         """The documents of a batch, by number, in which items were found, with the items."""
         cut = words_of(batch)
         pieces = [np.zeros((0, 3), np.int64)]
-        for length in index.lengths:
+        for length in lookup.index.lengths:
             hashes, at = grams(cut, length)
-            where, item = benchmarks.found_in(index, hashes)
+            where, item = lookup.find(hashes)
             pieces.append(np.stack([item, at[where], at[where] + length], axis=1))
         found = np.concatenate(pieces)
         texts = cut.texts[found[:, 1]]
@@ -102,7 +102,7 @@ class Decontaminate(Stage):
         found, texts = found[order], texts[order]
         for number in np.unique(texts).tolist():
             here = found[np.searchsorted(texts, number) : np.searchsorted(texts, number, side="right")]
-            matches = [self._match(part, cut, int(batch.starts[number]), index) for part in _by_item(here)]
+            matches = [self._match(part, cut, int(batch.starts[number]), lookup.index) for part in _by_item(here)]
             matches = [match for match in matches if match.share >= self.item_share]
             if matches:
                 yield number, matches
@@ -159,6 +159,6 @@ def _line(document: Document, match: Match, index: Index) -> str:
 
 
 @lru_cache(maxsize=4)
-def _index(folder: Path, written: int) -> Index:
+def _lookup(folder: Path, written: int) -> Lookup:
     """The index, read once a process; ``written`` tells one of the same folder from an older one."""
-    return benchmarks.load(folder)
+    return Lookup(benchmarks.load(folder))

@@ -116,12 +116,8 @@ class DuplicateUnits(Stage):
         """The hash of each unit, or None where a unit is never compared."""
         if document.source in self.spare:
             return [None] * (len(pieces) // 2 + 1)
-        return [
-            fingerprint(unit, self.normalise)
-            if len(NO_LETTER.sub("", unit).encode("utf-8", "surrogatepass")) >= self.letters
-            else None
-            for unit in pieces[::2]
-        ]
+        least = self.letters
+        return [fingerprint(unit, self.normalise) if _has_letters(unit, least) else None for unit in pieces[::2]]
 
     def _gone(self, keys: list[int | None], label: int, first: dict[int, int]) -> Iterator[bool]:
         """Whether each unit of a document goes; ``first`` says where each unit that is too frequent occurs first."""
@@ -159,6 +155,15 @@ class DuplicateUnits(Stage):
             hit = table[here] == wanted
             found.update(zip(wanted[hit].tolist(), first[here[hit]].tolist(), strict=True))
         return found
+
+
+def _has_letters(unit: str, least: int) -> bool:
+    """Whether the letters of a unit have at least so many bytes in UTF-8."""
+    if len(unit) * 4 < least:
+        return False
+    if unit.isascii():
+        return sum(map(str.isalpha, unit[: 2 * least])) >= least or len(NO_LETTER.sub("", unit)) >= least
+    return len(NO_LETTER.sub("", unit).encode("utf-8", "surrogatepass")) >= least
 
 
 @dataclass(frozen=True)
