@@ -52,6 +52,8 @@ def reason(stage, text, **fields):
         (r"\url{http://a.b/%20c} % note", r"\url{http://a.b/%20c}"),
         ("\\begin{verbatim}\n% kept\n\\end{verbatim}\n% gone\n", "\\begin{verbatim}\n% kept\n\\end{verbatim}\n"),
         ("a\\begin{comment}\nx\n\\end{comment}b", "ab"),
+        ("% \\begin{verbatim}\n% gone\n% \\end{verbatim}\nb", "b"),
+        ("a\u2028b % gone\u2028too\nc", "a\u2028b\nc"),
         ("\\begin{verbatim} never ends % gone", "\\begin{verbatim} never ends"),
     ],
 )

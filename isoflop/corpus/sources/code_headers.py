@@ -14,7 +14,7 @@ _LICENCE = re.compile(
     r"licen[sc]ed (under|to)\b|under the (terms|.{0,30}licen[sc]e)|general public licen[sc]e"
 )
 _FIRST_LINES = re.compile(r"(?:#!.*\n|#.{0,40}coding[:=].*\n|<\?(?:php|xml).*\n)*")
-_LINE_COMMENT = re.compile(r"[ \t]*(//|#(?!include|define|if|pragma|import|undef)|--|;|%|'|REM\b|rem\b|!|\*>)")
+_LINE_COMMENT = re.compile(r"[ \t]*(//|#(?!include|define|if|pragma|import|undef)|--|;|%|REM\b|rem\b|!|\*>)")
 _BLOCKS = (("/*", "*/"), ("<!--", "-->"), ("(*", "*)"), ("{-", "-}"), ("--[[", "]]"))
 
 

@@ -32,12 +32,11 @@ def without_comments(text: str) -> str:
 
 def _uncommented(text: str) -> str:
     lines = []
-    for line in text.splitlines(keepends=True):
-        if "%" not in line:
-            lines.append(line)
-        elif kept := _LINE_PARTS.sub(lambda part: "" if part["comment"] else part[0], line.rstrip("\n")).rstrip():
-            lines.append(kept + "\n" if line.endswith("\n") else kept)
-    return without_environment("".join(lines), "comment")
+    for line in text.split("\n"):
+        kept = _LINE_PARTS.sub(lambda part: "" if part["comment"] else part[0], line).rstrip() if "%" in line else line
+        if kept or "%" not in line:
+            lines.append(kept)
+    return without_environment("\n".join(lines), "comment")
 
 
 def without_environment(text: str, name: str) -> str:
@@ -49,7 +48,7 @@ def _pieces(text: str) -> Iterator[tuple[bool, str]]:
     """The text in pieces, and of each whether it is a verbatim environment."""
     position, never_ends = 0, set()
     for begin in _VERBATIM.finditer(text):
-        if begin.start() < position or begin[1] in never_ends:
+        if begin.start() < position or begin[1] in never_ends or _in_comment(text, begin.start()):
             continue
         end = text.find(f"\\end{{{begin[1]}}}", begin.end())
         if end < 0:
@@ -59,3 +58,9 @@ def _pieces(text: str) -> Iterator[tuple[bool, str]]:
         position = end + len(f"\\end{{{begin[1]}}}")
         yield True, text[begin.start() : position]
     yield False, text[position:]
+
+
+def _in_comment(text: str, position: int) -> bool:
+    """Whether an unescaped % stands before ``position`` on its line, of which the last 500 characters are looked at."""
+    line = text[max(text.rfind("\n", max(0, position - 500), position) + 1, position - 500, 0) : position]
+    return any(part["comment"] for part in _LINE_PARTS.finditer(line))

@@ -109,16 +109,16 @@ class _Expansion:
             if taken is None:
                 continue
             arguments, end = taken
-            written = self._written(found[1], [self.of(argument, depth + 1) for argument in arguments], depth)
+            written = self._written(found[1], [self.of(argument, depth + 1) for argument in arguments])
             glue = " " if text[end : end + 1].isalpha() and _ENDS_IN_COMMAND.search(written[-60:]) else ""
             parts += [text[position : found.start()], written, glue]
             position = end
         return "".join([*parts, text[position:]])
 
-    def _written(self, name: str, arguments: list[str], depth: int) -> str:
+    def _written(self, name: str, arguments: list[str]) -> str:
         if name not in self._bodies:
             self._busy.append(name)
-            body = self.of(self._macros[name].body, depth + 1)
+            body = self.of(self._macros[name].body, len(self._busy))
             self._busy.pop()
             if self._busy:  # what was busy then may be written out another time
                 return self._filled(body, arguments)
