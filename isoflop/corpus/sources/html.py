@@ -1,7 +1,8 @@
 """The stage ``html``: pages of markup become their text.
 
 It is the readers' extraction (:mod:`isoflop.corpus.formats.html`) as a stage, so that it runs on every processor: read
-the corpus with ``Reading(extract_html=False)``. Some 10 to 50 ms a page and core.
+the corpus with ``Reading(extract_html=False)``. A simple page takes
+about 10 ms.
 """
 
 from __future__ import annotations
