@@ -7,7 +7,8 @@ looks for 8 words and drops a document in which half of an item's words lie in s
 (Grattafiori et al. 2024, §5.1.4), which asks it of benchmarks and not of documents, and picks the share by benchmark.
 
 Every shard leaves ``matches-….jsonl``: document, place, benchmark, item, share, span and the text of the span.
-About 10 MB of text a second against 100,000 n-grams; the index takes 14 bytes an n-gram in every process.
+Documents are hashed once for every length that items have, n and the shorter ones; the index takes 22 bytes an n-gram,
+and a table of up to 64 MiB, in every process.
 """
 
 from __future__ import annotations

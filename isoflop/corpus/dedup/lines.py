@@ -11,7 +11,6 @@ letters in UTF-8 (20: three Chinese words, two or three English ones). That spar
 in ``spare``.
 
 One 16- or 24-byte record per different unit and shard. The judge holds the table of repeated units, mapped from disk.
-About 40 MB of text a second in each pass.
 """
 
 from __future__ import annotations

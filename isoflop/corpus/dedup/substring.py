@@ -13,7 +13,7 @@ A text that overlaps its own repetition keeps the first ``characters`` of it. Cu
 no word is left in half. Hashes have 64 bits: among the stretches of 10 billion characters, two different ones are
 taken for each other with a chance of a tenth of a percent.
 
-20 bytes a stretch, one every 50 characters or so at the default; about 10 MB of text a second.
+Costs 20 bytes of disk a stretch, one every 50 characters or so at the default.
 """
 
 from __future__ import annotations
