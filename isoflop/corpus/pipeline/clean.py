@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from isoflop.corpus.document import CorpusError
-from isoflop.corpus.pipeline import config as configs
 from isoflop.corpus.pipeline import cut as cutting
+from isoflop.corpus.pipeline import tables
 from isoflop.corpus.pipeline.account import OTHERS, StageAccount, Tally, draw_again, largest
 from isoflop.corpus.pipeline.config import CleanConfig
 from isoflop.corpus.pipeline.layout import Job, Pass, Task
@@ -159,7 +159,7 @@ def _agree(config: CleanConfig, out: Path) -> None:
     if not path.exists():
         write_text(path, config.dumps())
         return
-    found = configs.difference(configs.read_table(path), config.table())
+    found = tables.difference(tables.read_table(path), config.table())
     if found is not None:
         raise ValueError(
             f"{out} was begun with another config, {found}: clean into another folder, or remove this one."
