@@ -259,6 +259,9 @@ def test_a_folder_with_something_else_is_refused(corpus: Path, tmp_path: Path) -
     with pytest.raises(ValueError, match="not a cleaning"):
         clean(configured(corpus), tmp_path, pool=Here)
     assert (tmp_path / "thesis.tex").read_text() == "dear"
+    with pytest.raises(ValueError, match="lies in the corpus"):
+        clean(configured(corpus), corpus / "clean", pool=Here)
+    assert not (corpus / "clean").exists()
 
 
 def test_bad_records_are_set_aside_with_their_place(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def clean(
     """
     out = Path(out).absolute()
     job = Job(config, out)
-    _claim(out)
+    _claim(config, out)
     with locked(out / LOCK), interruptible() as stopped:
         _agree(config, out)
         if not (out / SUMMARY).exists():
@@ -144,8 +144,11 @@ def _account(path: Path, stages: dict[str, StageAccount], seconds: dict[str, flo
     return examples
 
 
-def _claim(out: Path) -> None:
-    """Make the folder, and refuse one that holds something else."""
+def _claim(config: CleanConfig, out: Path) -> None:
+    """Make the folder, and refuse one that holds something else or lies in the corpus."""
+    for source in config.corpus:
+        if Path(source.path).is_dir() and out.resolve().is_relative_to(Path(source.path).resolve()):
+            raise ValueError(f"{out} lies in the corpus {source.path}, which would then be another: clean elsewhere.")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: give a folder to clean into.")
     out.mkdir(parents=True, exist_ok=True)
