@@ -11,7 +11,7 @@ from pipeline_stages import write_corpus
 
 from isoflop.cli import dispatch
 from isoflop.corpus import stages
-from isoflop.corpus.pipeline.config import from_table
+from isoflop.corpus.pipeline.tables import from_table
 
 TOML = """
 shard_bytes = 3000

@@ -21,8 +21,7 @@ from pipeline_stages import Copies, Fails, Mask, Short, configured, write_corpus
 
 from isoflop.corpus import CorpusError, documents
 from isoflop.corpus.document import Document
-from isoflop.corpus.pipeline import CleanConfig, Job, Source, Step, clean
-from isoflop.corpus.pipeline import config as configs
+from isoflop.corpus.pipeline import CleanConfig, Job, Source, Step, clean, tables
 from isoflop.corpus.pipeline.account import Reservoir, draw_again, drawn
 from isoflop.corpus.pipeline.cut import cut
 from isoflop.corpus.pipeline.excerpts import edits, excerpt
@@ -260,6 +259,9 @@ def test_a_folder_with_something_else_is_refused(corpus: Path, tmp_path: Path) -
     with pytest.raises(ValueError, match="not a cleaning"):
         clean(configured(corpus), tmp_path, pool=Here)
     assert (tmp_path / "thesis.tex").read_text() == "dear"
+    with pytest.raises(ValueError, match="lies in the corpus"):
+        clean(configured(corpus), corpus / "clean", pool=Here)
+    assert not (corpus / "clean").exists()
 
 
 def test_bad_records_are_set_aside_with_their_place(tmp_path: Path) -> None:
@@ -301,6 +303,7 @@ def test_scopes_ask_any_field_of_a_document() -> None:
     document = Document("x", "p", "i", "arxiv-2020", "fr", extra={"domain": "math"})
     for patterns, taken in (
         ({"only": ("arxiv*",)}, True),
+        ({"only": ("ArXiv*",)}, True),
         ({"only": ("wiki*",)}, False),
         ({"only": ("wiki*", "language=f?")}, True),
         ({"only": ("domain=math",), "exclude": ("arxiv-2020",)}, False),
@@ -312,11 +315,11 @@ def test_scopes_ask_any_field_of_a_document() -> None:
 
 def test_a_config_is_read_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     for stage in (Short, Mask, Copies):
-        monkeypatch.setitem(configs.build_stage.__globals__["STAGES"], stage.name, f"pipeline_stages:{stage.__name__}")
+        monkeypatch.setitem(tables.build_stage.__globals__["STAGES"], stage.name, f"pipeline_stages:{stage.__name__}")
     config = configured(Path("raw"), slow=0.5, seed=3)
     named = dataclasses.replace(config, corpus=(Source("a/", "one"), Source("b/", "two")))
     for each in (config, named):
-        assert configs.from_table(configs.tomllib.loads(each.dumps())) == each
+        assert tables.from_table(tables.tomllib.loads(each.dumps())) == each
     for table, said in (
         ({"stages": []}, "unknown key 'stages'; did you mean"),
         ({"stage": [{"name": "shirt"}]}, "no cleaning stage 'shirt'; did you mean 'short'"),
@@ -326,7 +329,7 @@ def test_a_config_is_read_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> N
         ({"corpus": "raw"}, "nothing to do"),
     ):
         with pytest.raises(ValueError, match=said):
-            configs.from_table(table)
+            tables.from_table(table)
 
 
 TEXTS = st.text(st.sampled_from("ab \n."), max_size=3000) | st.text(max_size=200)

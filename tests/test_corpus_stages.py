@@ -10,8 +10,8 @@ from dataclasses import fields
 import pytest
 
 import isoflop.corpus
-from isoflop.corpus.pipeline.config import SCOPE_KEYS, from_table
 from isoflop.corpus.pipeline.presets import PRESETS, preset
+from isoflop.corpus.pipeline.tables import SCOPE_KEYS, from_table
 from isoflop.corpus.stage import Stage
 from isoflop.corpus.stages import STAGES, stage_class
 

@@ -79,8 +79,9 @@ def main(arguments: list[str]) -> None:
 
 def resolved(a: Arguments) -> CleanConfig:
     """The config that the command line asks for. Raises ValueError."""
-    from isoflop.corpus.pipeline.config import Source, from_table, read_table
+    from isoflop.corpus.pipeline.config import Source
     from isoflop.corpus.pipeline.presets import preset
+    from isoflop.corpus.pipeline.tables import from_table, read_table
 
     if (a.preset is None) == (a.config is None):
         raise ValueError(f"which stages? give --config FILE, or --preset with one of {', '.join(PRESETS)}")

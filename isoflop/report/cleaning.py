@@ -82,9 +82,9 @@ def head(cleaning: Cleaning) -> str:
     bad = f"{read['bad']:,} of {read['records']:,}"
     edited = sum(account["edited"]["documents"] for _, account in cleaning.stages)
     facts = [
-        ("documents kept", f"{kept['documents']:,}", f"of {read['documents']:,}"),
+        ("documents", f"{kept['documents']:,}", f"of {read['documents']:,}"),
         ("text kept", data_size(kept["bytes"]), f"of {data_size(read['bytes'])}"),
-        ("bytes a document", data_size(_mean(kept)), f"{data_size(_mean(read))} before"),
+        ("mean size", data_size(_mean(kept)), f"{data_size(_mean(read))} before"),
         ("edits", f"{edited:,}", "counted in every stage"),
         ("bad records", f"{read['bad']:,}", f"{bad} set aside" if read["bad"] else "none set aside"),
         ("stages' time", spoken(sum(cleaning.seconds.values())), "summed over processes"),

@@ -19,7 +19,7 @@ ASPECT = 7.4
 
 RULES = """
 .river{margin:1.6rem 0 .6rem;font-size:.875rem;line-height:1.35}
-.reach{display:grid;grid-template-columns:9.5rem 1fr 12rem;column-gap:1rem;align-items:center}
+.reach{display:grid;grid-template-columns:11rem 1fr 12rem;column-gap:1rem;align-items:center}
 .reach svg{display:block;width:100%;height:calc(3.6rem + 1px);margin-bottom:-1px}.reach.end svg{height:1.7rem}
 .reach .name{font-weight:600;overflow-wrap:anywhere}.reach small{display:block;color:var(--soft);font-weight:400}
 .reach .lost{color:var(--accent);font-weight:600}.reach .none{color:var(--soft)}

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from isoflop.corpus.document import CorpusError
-from isoflop.corpus.pipeline import config as configs
 from isoflop.corpus.pipeline import cut as cutting
+from isoflop.corpus.pipeline import tables
 from isoflop.corpus.pipeline.account import OTHERS, StageAccount, Tally, draw_again, largest
 from isoflop.corpus.pipeline.config import CleanConfig
 from isoflop.corpus.pipeline.layout import Job, Pass, Task
@@ -59,7 +59,7 @@ def clean(
     """
     out = Path(out).absolute()
     job = Job(config, out)
-    _claim(out)
+    _claim(config, out)
     with locked(out / LOCK), interruptible() as stopped:
         _agree(config, out)
         if not (out / SUMMARY).exists():
@@ -144,8 +144,11 @@ def _account(path: Path, stages: dict[str, StageAccount], seconds: dict[str, flo
     return examples
 
 
-def _claim(out: Path) -> None:
-    """Make the folder, and refuse one that holds something else."""
+def _claim(config: CleanConfig, out: Path) -> None:
+    """Make the folder, and refuse one that holds something else or lies in the corpus."""
+    for source in config.corpus:
+        if Path(source.path).is_dir() and out.resolve().is_relative_to(Path(source.path).resolve()):
+            raise ValueError(f"{out} lies in the corpus {source.path}, which would then be another: clean elsewhere.")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: give a folder to clean into.")
     out.mkdir(parents=True, exist_ok=True)
@@ -159,7 +162,7 @@ def _agree(config: CleanConfig, out: Path) -> None:
     if not path.exists():
         write_text(path, config.dumps())
         return
-    found = configs.difference(configs.read_table(path), config.table())
+    found = tables.difference(tables.read_table(path), config.table())
     if found is not None:
         raise ValueError(
             f"{out} was begun with another config, {found}: clean into another folder, or remove this one."

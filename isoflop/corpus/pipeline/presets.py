@@ -95,11 +95,11 @@ name = "pii"
 
 # CommonCrawl by CCNet's rules, every other source by its own cleaner; a source is known by its name. The classifier and
 # the language model that rank pages by Wikipedia need texts of Wikipedia, and are the user's to add.
-_OTHERS = '["*github*", "*code*", "*arxiv*", "*stackexchange*", "*wikipedia*", "*book*", "*gutenberg*"]'
+_OTHERS = '["*github*", "code", "*arxiv*", "*stackexchange*", "*wikipedia*", "books*", "*gutenberg*"]'
 LLAMA1 = f"""
 [[stage]]
 name = "github"
-only = ["*github*", "*code*"]
+only = ["*github*", "code"]
 
 [[stage]]
 name = "arxiv"
@@ -115,7 +115,7 @@ only = ["*wikipedia*"]
 
 [[stage]]
 name = "books"
-only = ["*book*", "*gutenberg*"]
+only = ["books*", "*gutenberg*"]
 
 [[stage]]
 name = "ccnet_length"
@@ -132,11 +132,11 @@ except = {_OTHERS}
 
 [[stage]]
 name = "exact_duplicates"
-only = ["*github*", "*code*"]
+only = ["*github*", "code"]
 
 [[stage]]
 name = "book_overlap"
-only = ["*book*", "*gutenberg*"]
+only = ["books*", "*gutenberg*"]
 """
 
 LLAMA3 = """
