@@ -42,6 +42,7 @@ class TrainConfig:
         packing: ``cut`` for sequences cut from the stream of documents, ``fit`` for documents packed into them whole,
             with a little padding, which counts among the run's tokens but is no target (``tokens.packing``).
         micro_tokens: tokens per forward pass; a batch is accumulated from equal pieces of at most this size.
+        read_ahead: how many reads, of about 65,000 tokens at most, a thread does beforehand; changes no batch.
         precision: compute type; ``auto`` is bf16 where the hardware multiplies it natively, else fp32.
         recompute: what the backward pass computes again instead of keeping it: with ``blocks`` every block, for a third
             more arithmetic and far less memory (``planning.memory`` says how much less).
@@ -63,6 +64,7 @@ class TrainConfig:
     seed: int = 0
     packing: Packing = "cut"
     micro_tokens: int = 1024
+    read_ahead: int = 2
     recompute: Recompute = "none"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: Literal["auto", "always", "never"] = "auto"

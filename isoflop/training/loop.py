@@ -12,12 +12,14 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from isoflop.files import locked
@@ -25,6 +27,7 @@ from isoflop.interrupt import Interrupted, interruptible
 from isoflop.keys import derive_key
 from isoflop.model.llama import Llama
 from isoflop.progress import Report, silent
+from isoflop.tokens.ahead import ReadAhead
 from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
 from isoflop.tokens.ledger import Ledger
 from isoflop.training import checkpoint, data
@@ -39,6 +42,16 @@ from isoflop.training.run import Metrics, Run
 from isoflop.training.validation import BlendedValidation, Validation
 
 ALONE = Ranks()
+READ = 1 << 16  # tokens read at once: finding them costs far less a token than for a forward pass's few
+
+
+class Piece(NamedTuple):
+    """``samples`` from number ``first`` on, at a context, of which a forward pass takes ``rows``."""
+
+    context: int
+    first: int
+    samples: int
+    rows: int
 
 
 @dataclass
@@ -56,6 +69,9 @@ class Trainer:
     ranks: Ranks
     ledger: Ledger
     data_changes: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ahead: ReadAhead[Piece, NDArray[np.int64]] = ReadAhead(self.read, self.config.read_ahead)
 
     @classmethod
     def build(
@@ -142,12 +158,24 @@ class Trainer:
 
     def micro_batches(self, consumed: int, size: int) -> Iterator[Tensor]:
         """This rank's share of the batch after ``consumed`` tokens, in pieces of sequences (rows, context + 1)."""
+        pieces, after = self.pieces(consumed, size), consumed + size
+        coming = [*pieces, *self.pieces(after, self.config.batch.at(after))]
+        for number, piece in enumerate(pieces, 1):
+            sequences = self.ahead(piece, coming[number : number + self.config.read_ahead])
+            for first in range(0, piece.samples, piece.rows):
+                yield torch.from_numpy(sequences[first : first + piece.rows]).to(self.device)
+
+    def pieces(self, consumed: int, size: int) -> list[Piece]:
+        """What ``micro_batches`` reads at once: whole micro-batches, of about ``READ`` tokens together."""
         context = self.config.contexts.at(consumed)
         begin, end = self.ranks.share(consumed // context, (consumed + size) // context)
         rows = max(1, min(self.config.micro_tokens // context, end - begin))
-        for first in range(begin, end, rows):
-            count = min(rows, end - first)
-            yield torch.from_numpy(self.loaders[context].batch(first, count)).to(self.device)
+        step = max(1, READ // (rows * context)) * rows
+        return [Piece(context, first, min(step, end - first), rows) for first in range(begin, end, step)]
+
+    def read(self, piece: Piece) -> NDArray[np.int64]:
+        """The sequences of a piece."""
+        return self.loaders[piece.context].batch(piece.first, piece.samples)
 
     def targets(self, consumed: int, size: int) -> int:
         """Targets of the whole batch after ``consumed`` tokens, of all ranks: its tokens, but for padding."""
@@ -180,7 +208,7 @@ def train(
     ranks = Ranks.join(device_for(config.device))
     with locked(path / ".lock") if ranks.leads else nullcontext():
         trainer = Trainer.build(config, run, ranks, accept_changed_data=accept_changed_data)
-        with interruptible() as stopped, held_metrics(run, ranks) as metrics:
+        with interruptible() as stopped, held_metrics(run, ranks) as metrics, closing(trainer.ahead):
             loop(trainer, metrics, stopped, report)
             result = trainer.validation.measure(trainer.model, ranks)
         summary = summarise(trainer, result)
