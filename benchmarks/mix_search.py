@@ -46,7 +46,7 @@ VOCAB = 1024
 MEGABYTES = {"code": 12, "general": 24, "math": 4, "multilingual": 8}
 """Text of each domain: the natural mixture is half general, and mathematics scarce enough to be repeated."""
 SEEDS = (0, 1, 2)
-PROXIES, VALIDATION_TOKENS = 32, 131_072
+VALIDATION_TOKENS = 131_072
 COMPARED = ("natural", "uniform", "chosen")
 TARGET_PER_PARAMETER = 20.0
 SHARE_OF_SEARCH, SHARE_OF_TARGETS = 0.3, 0.5
@@ -83,29 +83,28 @@ def pieces(where: str) -> str:
     return "".join(json.dumps({"text": text}) + "\n" for text in beginnings[::step])
 
 
-def planned(out: Path, folders: dict[str, Path], minutes: float, count: int, report: Report) -> tuple[MixConfig, float]:
+def planned(a: argparse.Namespace, folders: dict[str, Path]) -> tuple[MixConfig, float]:
     """The search, and the size of the larger models: both from measured speed, once."""
-    request = Request(
-        {name: str(folders[name]) for name in MEGABYTES}, {str(folders["exam"]): 0.5, "code": 0.5}, proxies=PROXIES
-    )
-    if (out / "plan.json").exists():
-        plan = json.loads((out / "plan.json").read_text())
+    sources, target = {name: str(folders[name]) for name in MEGABYTES}, {str(folders["exam"]): 0.5, "code": 0.5}
+    request = Request(sources, target, proxies=a.proxies)
+    if (a.out / "plan.json").exists():
+        plan = json.loads((a.out / "plan.json").read_text())
     else:
         workers, context = len(processors()), context_for(1e13)
-        speed = measure_speed(out / "speed.json", VOCAB, context)
-        runs = -(-(len(COMPARED) * len(SEEDS) + count) // workers)
+        speed = measure_speed(a.out / "speed.json", VOCAB, context)
+        runs = -(-(len(COMPARED) * len(SEEDS) + a.others) // workers)
         measuring = texts(request) * VALIDATION_TOKENS / FORWARD
-        size = largest((60 * minutes * SHARE_OF_TARGETS - speed.compile_seconds) / runs - 5, speed, measuring)
-        proxy, tokens = within(replace(request, minutes=minutes * SHARE_OF_SEARCH), speed, VOCAB, context, workers)
+        size = largest((60 * a.minutes * SHARE_OF_TARGETS - speed.compile_seconds) / runs - 5, speed, measuring)
+        proxy, tokens = within(replace(request, minutes=a.minutes * SHARE_OF_SEARCH), speed, VOCAB, context, workers)
         plan = {"size": size, "tokens": TARGET_PER_PARAMETER * size, "proxy_size": proxy, "proxy_tokens": tokens}
-        write_json(out / "plan.json", plan)
+        write_json(a.out / "plan.json", plan)
     request = replace(
         request,
         parameters=plan["proxy_size"],
         tokens=plan["proxy_tokens"],
         target_tokens=plan["tokens"],
     )
-    return resolve(request, out / "mix", len(processors())), plan["size"]
+    return resolve(request, a.out / "mix", len(processors())), plan["size"]
 
 
 def larger(config: MixConfig, size: float, chosen: Weights, count: int, folder: Path, report: Report) -> list[Proxy]:
@@ -178,11 +177,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, default=Path("../shared/corpus"))
     parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--proxies", type=int, default=32)
     parser.add_argument("--others", type=int, default=5, help="mixtures of proxies that are trained larger too")
     a = parser.parse_args()
     with console() as report:
         folders = timed("preparing", lambda: prepared(a.out, a.corpus, report))
-        config, size = timed("measuring", lambda: planned(a.out, folders, a.minutes, a.others, report))
+        config, size = timed("measuring", lambda: planned(a, folders))
         summary = timed("searching", lambda: search(config, a.out / "mix", report))
         chosen = np.array([source["weight"] for source in summary["sources"]])
         trained = timed("larger models", lambda: larger(config, size, chosen, a.others, a.out / "larger", report))

@@ -7,8 +7,12 @@ better to the runs that chose it than it is, by what each replicate's own optimu
 judges it (Efron's optimism). Predictions of each proxy from all the others are held against what it measured. And
 regressions that assume no law (RegMix) are scored the same way and say what they would have chosen.
 
-200 replicates of 32 proxies and 4 domains take about a second. Left out: laws that know the proxy's size; the interval
-is of the loss of a model like the proxies, and what carries over to a larger one is the order of mixtures.
+All of it takes a few seconds for 32 proxies of 4 domains, most of it leaving proxies out. In simulations of such
+proxies with noise of 0.02 nats (40 repetitions) the interval of the gain held the truth 97% of the time. Where all
+mixtures are equally good it claimed a gain in 5%, and a loss of a thousandth of a nat or two in 35%.
+
+Left out: laws that know the proxy's size. The interval is of the loss of a model like the proxies, and supposes that
+the law holds; what carries over to a larger model is the order of mixtures.
 """
 
 from __future__ import annotations
