@@ -8,13 +8,14 @@ makes the choice a morphological closing: a hash that equals the largest of the 
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from isoflop.corpus.dedup.codepoints import Batch, Hashes, Int64s
 
 
 def anchors(batch: Batch, hashes: Hashes, q: int, window: int) -> Int64s:
     """The anchors of a batch, as places in it; the gaps behind its texts must be at least ``window`` + q long."""
+    from scipy.ndimage import maximum_filter1d, minimum_filter1d
+
     values = (hashes.grams(q) >> np.uint64(32)).astype(np.float64)
     inside = np.zeros(len(values) + 1, np.int64)
     longer = batch.ends - batch.starts >= q
