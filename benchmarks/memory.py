@@ -146,6 +146,7 @@ def run_steps(case: Case, shape: Shape, steps: int) -> None:
         torch.device("cpu"),
         Progress(0, 0, 0.0),
         ALONE,
+        None,  # type: ignore[arg-type]
     )
     for _ in range(steps):
         trainer.step()
