@@ -27,7 +27,7 @@ from scipy.stats import t as student
 from isoflop import config as configuration
 from isoflop.corpus import Document, documents
 from isoflop.corpus.pipeline import CleanConfig, Source, clean
-from isoflop.corpus.pipeline.config import from_table, read_table
+from isoflop.corpus.pipeline.tables import from_table, read_table
 from isoflop.corpus.writer import write_documents
 from isoflop.files import write_text
 from isoflop.mixing.layout import CONFIG, Proxy, proxy_config
