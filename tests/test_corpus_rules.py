@@ -73,8 +73,9 @@ def test_prose_passes_every_rule_unchanged(stage):
         "word " * 100_000,
         "#" * 100_000 + "\n",
         "猫" * 200_000,
+        " " * 100_000 + "x",
     ],
-    ids=["empty", "blank", "one word", "newlines", "one long word", "symbols", "one word again", "hashes", "Han"],
+    ids=["empty", "blank", "one word", "newlines", "one long word", "symbols", "word again", "hashes", "Han", "gap"],
 )
 def test_texts_that_are_hardly_texts_get_a_verdict_in_time(stage, text):
     start = time.perf_counter()
@@ -404,6 +405,7 @@ def lists(tmp_path):
         ("https://good.org/", None),
         ("https://www.Example.org:8080/x?y", "domain (example.org)"),
         ("example.org", "domain (example.org)"),
+        ("example.org/r?u=http://good.org/", "domain (example.org)"),
         ("https://notexample.org/", None),
         ("https://example.org.evil.net/", None),
         ("http://good.org/bad/page/?q=1", "address (good.org/bad/page)"),

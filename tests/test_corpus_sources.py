@@ -297,7 +297,7 @@ def test_time_is_linear_whatever_the_text(stage, unit):
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_time_is_linear_for_marks_of_each_source(stage, unit):
     start = time.process_time()
-    clean(stage, "\\def\\x{\\y\\y}\\def\\y{\\z\\z}\n" + unit * (200_000 // len(unit)))
+    clean(stage, "\\def\\x{\\y\\y}\\def\\y{\\z\\z}\n" + unit * (200_000 // len(unit)) + "x")
     assert time.process_time() - start < 4
 
 
