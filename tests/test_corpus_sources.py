@@ -1,3 +1,4 @@
+import math
 import time
 from pathlib import Path
 
@@ -183,6 +184,16 @@ def test_a_question_is_followed_by_its_answers_the_best_first():
     best = clean(StackExchange(lowest_score=0, most_answers=1), "<p>q</p>", extra=extra)
     assert best.text.count("A: ") == 1
     assert "Low" not in best.text
+
+
+def test_answers_may_hold_what_no_text_and_no_score_may():
+    answers = [
+        {"text": "half \ud800", "score": 10**400},
+        {"text": "best", "score": 1},
+        {"text": "odd", "score": math.nan},
+    ]
+    found = clean(StackExchange(), "q", extra={"title": "\udc00", "answers": answers})
+    assert found.text == "Q: ?\n\nq\n\nA: best\n\nA: half ?\n\nA: odd"
 
 
 def test_questions_of_other_sites_or_without_answers_go():
