@@ -304,13 +304,17 @@ def test_c4_long_words_and_citations():
 
 def test_c4_bad_words_are_whole_words(tmp_path):
     path = tmp_path / "bad.txt"
-    path.write_text("# a comment\nassault\nvery bad phrase\n猫\n")
+    path.write_text("# a comment\nassault\nvery bad phrase\n猫\na$$\nX&y\n🖕\n")
     stage = C4(bad_words=str(path))
     stage.prepare(tmp_path)
     assert reason(stage, f"{FIVE}\nassaulted") is None
     assert reason(stage, f"{FIVE}\nan Assault!") == "bad word (assault)"
     assert reason(stage, f"{FIVE}\nVery bad\nphrase") == "bad word (very bad phrase)"
     assert reason(stage, f"{FIVE}\n黒猫だ") == "bad word (猫)"
+    assert reason(stage, f"{FIVE}\nan A of X y, max&y") is None
+    assert reason(stage, f"{FIVE}\nan A$$") == "bad word (a$$)"
+    assert reason(stage, f"{FIVE}\n(x&Y)") == "bad word (x&y)"
+    assert reason(stage, f"{FIVE}\nso🖕!") == "bad word (🖕)"
     with pytest.raises(CorpusError, match="cannot read the list"):
         C4(bad_words=str(tmp_path / "none.txt")).prepare(tmp_path)
 
