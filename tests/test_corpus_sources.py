@@ -268,6 +268,16 @@ def test_a_book_is_left_without_the_library_around_it():
     assert reason(Books(), "*** START OF THE PROJECT GUTENBERG EBOOK ***\n\n") == "nothing but the library's own text"
 
 
+def test_small_print_behind_a_book_does_not_cost_the_book():
+    print_ = (
+        "***START**THE SMALL PRINT!**\nliability\n*END THE SMALL PRINT! FOR PUBLIC DOMAIN EBOOKS*Ver.02/11/02*END*\n"
+    )
+    ends = f"{BOOK}\n\nEnd of Project Gutenberg's X\n{print_}"
+    expected = "CHAPTER I\n\n    It was a dark night.\n\n\nThe end."
+    assert text_of(Books(), f"Note\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\n\n{ends}") == expected
+    assert text_of(Books(), ends) == expected
+
+
 def test_a_book_that_has_nothing_around_it_is_the_same_document():
     document = Document("CHAPTER I\n\nText.\n", "p")
     assert Books().judge_one(document) is document
