@@ -270,13 +270,16 @@ def test_an_edit_that_leaves_nothing_drops_the_document(tmp_path: Path) -> None:
     assert [d.text for d in documents(tmp_path / "out" / "documents")] == ["  and more"]
 
 
-def test_a_folder_with_something_else_is_refused(corpus: Path, tmp_path: Path) -> None:
+def test_a_folder_with_something_else_is_refused(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "thesis.tex").write_text("dear")
     with pytest.raises(ValueError, match="not a cleaning"):
         clean(configured(corpus), tmp_path, pool=Here)
     assert (tmp_path / "thesis.tex").read_text() == "dear"
     with pytest.raises(ValueError, match="lies in the corpus"):
         clean(configured(corpus), corpus / "clean", pool=Here)
+    monkeypatch.setenv("HOME", str(corpus.parent))
+    with pytest.raises(ValueError, match="lies in the corpus"):
+        clean(configured(Path("~") / corpus.name), corpus / "clean", pool=Here)
     assert not (corpus / "clean").exists()
 
 
