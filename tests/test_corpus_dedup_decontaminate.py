@@ -76,6 +76,21 @@ def test_the_share_of_an_item_is_of_its_own_words(tmp_path, bench):
     assert [report["share"] for report in reports(tmp_path / "a")] == [0.75]
 
 
+def test_a_share_counts_a_run_once_however_often_document_or_item_repeat_it(tmp_path, bench):
+    run_of_8 = " ".join(f"w{i}" for i in range(8))
+    assert kept(run(llama3(str(bench)), [" and then ".join([run_of_8] * 9)], tmp_path / "a")) == [0]
+    refrain = " ".join(f"r{i}" for i in range(20))
+    (tmp_path / "song.jsonl").write_text(json.dumps({"text": " ".join([refrain] * 5)}))
+    song = llama3(str(tmp_path / "song.jsonl"))
+    assert kept(run(song, [" ".join([refrain] * 5), refrain[:30]], tmp_path / "b")) == [1]
+    assert [report["share"] for report in reports(tmp_path / "b")] == [1.0]
+
+
+def test_paragraphs_may_end_in_any_line_end(tmp_path):
+    (tmp_path / "b.txt").write_bytes(b"one\r\n\r\ntwo\r\nlines\n \nthree")
+    assert [item.text for item in benchmarks.items([str(tmp_path)])] == ["one\r", "two\r\nlines", "three"]
+
+
 def test_a_template_of_many_items_is_not_contamination(tmp_path):
     template = "Please answer the following question with yes or no and give a reason for the answer"
     rng = np.random.default_rng(0)

@@ -33,6 +33,11 @@ def test_a_book_in_collected_works_goes_and_half_a_book_stays(tmp_path):
     assert verdicts[0].reason == "overlaps with another book"
 
 
+def test_a_corpus_without_books_is_judged_too(tmp_path):
+    assert run(BOOKS, [], tmp_path / "a") == []
+    assert kept(run(BOOKS, ["a short text"], tmp_path / "b")) == [0]
+
+
 def test_of_equal_books_the_first_stays_and_chains_are_not_followed(tmp_path):
     rng = np.random.default_rng(1)
     words = prose(rng, 6000, 10**6)

@@ -1,4 +1,5 @@
 import itertools
+import time
 import tracemalloc
 
 import numpy as np
@@ -60,6 +61,15 @@ def test_components_are_those_of_a_plain_search_whatever_the_order_of_edges(tmp_
             low, high = sorted((group[a], group[b]))
             group = [low if g == high else g for g in group]
     assert components.find(np.arange(size)).tolist() == group
+
+
+def test_a_long_chain_is_one_component_in_time(tmp_path):
+    size = 1 << 18
+    components = Components(tmp_path / "parents.npy", size)
+    start = time.process_time()
+    components.union(np.arange(size - 1), np.arange(1, size))
+    assert not components.find(np.arange(size)).any()
+    assert time.process_time() - start < 5
 
 
 def peak_of_merging(folder, records, memory):

@@ -122,6 +122,7 @@ def test_a_page_that_nobody_can_extract_is_one_bad_record(tmp_path):
     [
         ("Žluť".encode(), "iso-8859-1", "Žluť"),
         ("Žluť".encode("cp1250"), "windows-1250", "Žluť"),
+        (b'<meta charset="utf-16">caf\xe9 ', "", '<meta charset="utf-16">café '),
         (b'<meta charset="koi8-r">' + "Мир".encode("koi8-r"), "", '<meta charset="koi8-r">Мир'),
         ("“x”".encode("cp1252"), "iso-8859-1", "“x”"),
         ("中文".encode("gb18030"), "gb2312", "中文"),

@@ -239,6 +239,22 @@ def test_a_corpus_that_changed_while_it_was_cut_is_noticed(tmp_path: Path) -> No
         cut(job, lambda *_: None, lambda: None)
 
 
+def test_a_corpus_whose_records_say_something_else_has_changed_too(tmp_path: Path) -> None:
+    raw = tmp_path / "a.jsonl"
+    job = Job(configured(raw, shard_bytes=400), tmp_path / "out")
+    job.out.mkdir()
+
+    def said(score: int) -> None:
+        raw.write_text("".join(json.dumps({"text": f"text {n}", "score": score}) + "\n" for n in range(100)))
+
+    said(1)
+    assert cut(job, lambda *_: None, lambda: None).shards > 10  # though all of the text would fit in two
+    (job.pass_folder(0) / "complete.json").unlink()
+    said(2)
+    with pytest.raises(CorpusError, match="has changed since"):
+        cut(job, lambda *_: None, lambda: None)
+
+
 def test_nothing_left_is_said_with_the_stage_to_blame(corpus: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(configured(corpus), steps=(Step(Copies()), Step(Short(characters=10**6))))
     for _ in range(2):  # the second time from the summary
@@ -254,13 +270,16 @@ def test_an_edit_that_leaves_nothing_drops_the_document(tmp_path: Path) -> None:
     assert [d.text for d in documents(tmp_path / "out" / "documents")] == ["  and more"]
 
 
-def test_a_folder_with_something_else_is_refused(corpus: Path, tmp_path: Path) -> None:
+def test_a_folder_with_something_else_is_refused(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "thesis.tex").write_text("dear")
     with pytest.raises(ValueError, match="not a cleaning"):
         clean(configured(corpus), tmp_path, pool=Here)
     assert (tmp_path / "thesis.tex").read_text() == "dear"
     with pytest.raises(ValueError, match="lies in the corpus"):
         clean(configured(corpus), corpus / "clean", pool=Here)
+    monkeypatch.setenv("HOME", str(corpus.parent))
+    with pytest.raises(ValueError, match="lies in the corpus"):
+        clean(configured(Path("~") / corpus.name), corpus / "clean", pool=Here)
     assert not (corpus / "clean").exists()
 
 

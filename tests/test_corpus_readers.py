@@ -59,6 +59,21 @@ def test_links_out_of_the_folder_and_hidden_names_are_not_followed(tmp_path):
     assert [d.place for d in read(inside)] == ["real/text.txt:1", "within.txt:1"]
 
 
+def test_names_that_are_not_utf8_are_spelled_out(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/b\xfccher"
+    os.mkdir(folder)
+    Path(os.fsdecode(folder + b"/caf\xe9.txt")).write_text("text")
+    (document,) = read(tmp_path)
+    assert (document.place, document.source) == ("b\\xfccher/caf\\xe9.txt:1", "b\\xfccher")
+
+
+def test_a_document_of_ours_whose_names_utf8_cannot_spell_is_a_bad_record(tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        '{"text": "a", "isoflop_place": "\\ud800"}\n{"text": "b", "isoflop_place": "p"}\n'
+    )
+    assert [document.text for document in read(tmp_path)] == ["b"]
+
+
 def test_bad_records_are_quarantined_with_place_and_reason(tmp_path):
     good = json_lines(["good"])
     bad = [b'{"text": ', b'{"content": "x"}', b'{"text": 3}', b'["text"]', b'{"text": "\xff"}']

@@ -73,8 +73,9 @@ def test_prose_passes_every_rule_unchanged(stage):
         "word " * 100_000,
         "#" * 100_000 + "\n",
         "猫" * 200_000,
+        " " * 100_000 + "x",
     ],
-    ids=["empty", "blank", "one word", "newlines", "one long word", "symbols", "one word again", "hashes", "Han"],
+    ids=["empty", "blank", "one word", "newlines", "one long word", "symbols", "word again", "hashes", "Han", "gap"],
 )
 def test_texts_that_are_hardly_texts_get_a_verdict_in_time(stage, text):
     start = time.perf_counter()
@@ -303,13 +304,17 @@ def test_c4_long_words_and_citations():
 
 def test_c4_bad_words_are_whole_words(tmp_path):
     path = tmp_path / "bad.txt"
-    path.write_text("# a comment\nassault\nvery bad phrase\n猫\n")
+    path.write_text("# a comment\nassault\nvery bad phrase\n猫\na$$\nX&y\n🖕\n")
     stage = C4(bad_words=str(path))
     stage.prepare(tmp_path)
     assert reason(stage, f"{FIVE}\nassaulted") is None
     assert reason(stage, f"{FIVE}\nan Assault!") == "bad word (assault)"
     assert reason(stage, f"{FIVE}\nVery bad\nphrase") == "bad word (very bad phrase)"
     assert reason(stage, f"{FIVE}\n黒猫だ") == "bad word (猫)"
+    assert reason(stage, f"{FIVE}\nan A of X y, max&y") is None
+    assert reason(stage, f"{FIVE}\nan A$$") == "bad word (a$$)"
+    assert reason(stage, f"{FIVE}\n(x&Y)") == "bad word (x&y)"
+    assert reason(stage, f"{FIVE}\nso🖕!") == "bad word (🖕)"
     with pytest.raises(CorpusError, match="cannot read the list"):
         C4(bad_words=str(tmp_path / "none.txt")).prepare(tmp_path)
 
@@ -404,6 +409,7 @@ def lists(tmp_path):
         ("https://good.org/", None),
         ("https://www.Example.org:8080/x?y", "domain (example.org)"),
         ("example.org", "domain (example.org)"),
+        ("example.org/r?u=http://good.org/", "domain (example.org)"),
         ("https://notexample.org/", None),
         ("https://example.org.evil.net/", None),
         ("http://good.org/bad/page/?q=1", "address (good.org/bad/page)"),

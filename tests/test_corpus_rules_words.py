@@ -73,6 +73,8 @@ def test_sentence_ends_are_those_of_unicode():
         ("pi is 3.14 or so.", 1),
         ("一つ。二つ。", 2),
         ("Wait... what", 2),
+        ("Wait....x 。」. 一つ。.x", 4),
+        ("." * 100_000 + "x", 1),
     ],
 )
 def test_sentences(line, count):

@@ -1,3 +1,4 @@
+import math
 import time
 from pathlib import Path
 
@@ -185,6 +186,16 @@ def test_a_question_is_followed_by_its_answers_the_best_first():
     assert "Low" not in best.text
 
 
+def test_answers_may_hold_what_no_text_and_no_score_may():
+    answers = [
+        {"text": "half \ud800", "score": 10**400},
+        {"text": "best", "score": 1},
+        {"text": "odd", "score": math.nan},
+    ]
+    found = clean(StackExchange(), "q", extra={"title": "\udc00", "answers": answers})
+    assert found.text == "Q: ?\n\nq\n\nA: best\n\nA: half ?\n\nA: odd"
+
+
 def test_questions_of_other_sites_or_without_answers_go():
     assert reason(StackExchange(), "<p>q</p>") == "no answer"
     assert text_of(StackExchange(need_answer=False), "<p>q</p>") == "Q: q"
@@ -257,6 +268,16 @@ def test_a_book_is_left_without_the_library_around_it():
     assert reason(Books(), "*** START OF THE PROJECT GUTENBERG EBOOK ***\n\n") == "nothing but the library's own text"
 
 
+def test_small_print_behind_a_book_does_not_cost_the_book():
+    print_ = (
+        "***START**THE SMALL PRINT!**\nliability\n*END THE SMALL PRINT! FOR PUBLIC DOMAIN EBOOKS*Ver.02/11/02*END*\n"
+    )
+    ends = f"{BOOK}\n\nEnd of Project Gutenberg's X\n{print_}"
+    expected = "CHAPTER I\n\n    It was a dark night.\n\n\nThe end."
+    assert text_of(Books(), f"Note\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\n\n{ends}") == expected
+    assert text_of(Books(), ends) == expected
+
+
 def test_a_book_that_has_nothing_around_it_is_the_same_document():
     document = Document("CHAPTER I\n\nText.\n", "p")
     assert Books().judge_one(document) is document
@@ -297,7 +318,7 @@ def test_time_is_linear_whatever_the_text(stage, unit):
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_time_is_linear_for_marks_of_each_source(stage, unit):
     start = time.process_time()
-    clean(stage, "\\def\\x{\\y\\y}\\def\\y{\\z\\z}\n" + unit * (200_000 // len(unit)))
+    clean(stage, "\\def\\x{\\y\\y}\\def\\y{\\z\\z}\n" + unit * (200_000 // len(unit)) + "x")
     assert time.process_time() - start < 4
 
 

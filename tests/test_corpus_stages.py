@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import fields
 
 import pytest
+from dedup import run, texts_of
 
 import isoflop.corpus
 from isoflop.corpus.pipeline.presets import PRESETS, preset
@@ -37,3 +38,18 @@ def test_every_stage_is_registered() -> None:
 def test_a_preset_is_a_config_that_is_read_as_it_is_written(name: str) -> None:
     config = from_table(preset(name) | {"corpus": "raw"})
     assert from_table(tomllib.loads(config.dumps())) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "left"),
+    [
+        ("c4", "duplicate_lines", ["The same line.\nAlone.", "Other."]),
+        ("llama1", "duplicate_paragraphs", ["Alone.", "Other."]),
+    ],
+)
+def test_presets_compare_lines_as_the_code_of_their_papers_does(
+    tmp_path, name: str, stage: str, left: list[str]
+) -> None:
+    (step,) = [step for step in from_table(preset(name) | {"corpus": "raw"}).steps if step.stage.name == stage]
+    texts = ["The same line.\nAlone.", "THE same  line.\nOther."]
+    assert [(text or "").strip() for text in texts_of(run(step.stage, texts, tmp_path / "s", [1]))] == left

@@ -36,7 +36,7 @@ def read(path: str | Path, reading: Reading | None = None) -> Iterator[Document]
 def _documents(root: Path, files: list[Path], reading: Reading) -> Iterator[Document]:
     for file in files:
         name = file.relative_to(root).as_posix() if file != root else file.name
-        yield from taken(records(file, reading), name, _collection(file, root), reading)
+        yield from taken(records(file, reading), _spelled(name), _spelled(_collection(file, root)), reading)
     reading.finish(root)
 
 
@@ -58,6 +58,11 @@ def taken(found: Iterable[Record], name: str, source: str, reading: Reading) -> 
             yield document
         else:
             reading.empty += 1
+
+
+def _spelled(name: str) -> str:
+    """A name of the disk, whose bytes may be anything, as text that UTF-8 can spell."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _collection(file: Path, root: Path) -> str:

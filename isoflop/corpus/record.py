@@ -88,7 +88,8 @@ def to_json(document: Document) -> bytes:
 def _own(record: Mapping[str, Any], text: str) -> Document:
     words = {field: record.get(field, "") for field in _NAMES}
     extra, place = record.get("extra", {}), record[PLACE]
-    if not all(isinstance(word, str) for word in (place, *words.values())) or not isinstance(extra, dict):
+    spelled = all(isinstance(word, str) and _word(word) == word for word in (place, *words.values()))
+    if not spelled or not isinstance(extra, dict):
         raise RecordError(f'has "{PLACE}" and yet is not a document that isoflop wrote')
     return Document(text, place, **words, extra=extra)
 

@@ -11,6 +11,7 @@ without such items too, since "the cat sat" is in every corpus. N-grams of more 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ from isoflop.keys import UInt64s
 
 JSON_LINES = (".jsonl", ".jsonl.zst", ".jsonl.gz")
 PLAIN = (".txt", ".md")
-ENTRY = np.dtype([("key", "u8"), ("item", "u4"), ("length", "u2")])
+ENTRY = np.dtype([("key", "u8"), ("item", "u4"), ("place", "u4"), ("length", "u2")])
+_BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ class Index:
     """N-grams of benchmarks, sorted by hash.
 
     Attributes:
-        entries: Hash, item and number of words of every n-gram.
+        entries: Hash, item, first word within it and number of words of every n-gram; one that an item repeats, once.
         lengths: The numbers of words that occur.
         names: Benchmark and number of every item.
-        words: How many words each item has.
+        words: How many words of each item are in its n-grams, repeated ones counted once.
         skipped: Items too short to be looked for, and n-grams left out as templates.
     """
 
@@ -75,20 +77,20 @@ def items(paths: Sequence[str]) -> Iterator[Item]:
 
 def build(found: Sequence[Item], n: int, shortest: int, common: int) -> Index:
     """The index of all items' n-grams."""
-    entries, words, short = [np.empty(0, ENTRY)], [np.zeros(0, np.int64)], 0
+    entries, short = [np.empty(0, ENTRY)], 0
     for batch in batches([item.text for item in found]):
         cut = words_of(batch)
         length = np.diff(cut.bounds)
-        words.append(length)
         short += int((length < shortest).sum())
         for size in sorted({n, *length[(length >= shortest) & (length < n)].tolist()}):
             hashes, at = grams(cut, size)
             texts = cut.texts[at]
             if size < n:
                 whole = length[texts] == size
-                hashes, texts = hashes[whole], texts[whole]
+                hashes, texts, at = hashes[whole], texts[whole], at[whole]
             some = np.empty(len(hashes), ENTRY)
             some["key"], some["item"], some["length"] = hashes, batch.first + texts, size
+            some["place"] = at - cut.bounds[texts]
             entries.append(some)
     table = _distinct(np.concatenate(entries))
     first = runs.first_of_key(table)
@@ -96,7 +98,7 @@ def build(found: Sequence[Item], n: int, shortest: int, common: int) -> Index:
     skipped = {"items too short": short, "n-grams in many items": len(np.unique(first[~rare]))}
     lengths = tuple(sorted(set(table["length"].tolist())))
     names = [(item.benchmark, item.number) for item in found]
-    return Index(table[rare], lengths, names, np.concatenate(words), skipped)
+    return Index(table[rare], lengths, names, _words_inside(table, len(found)), skipped)
 
 
 def save(index: Index, folder: Path) -> None:
@@ -132,27 +134,36 @@ class Lookup:
         self._maybe[self._keys >> self._shift] = True
 
     def find(self, hashes: UInt64s) -> tuple[Int64s, Int64s]:
-        """Pairs of an n-gram's number in ``hashes`` and an item's number, for all n-grams that items have."""
+        """Pairs of an n-gram's number in ``hashes`` and an entry's number, for all n-grams that items have."""
         maybe = np.flatnonzero(self._maybe[hashes >> self._shift])
         low = np.searchsorted(self._keys, hashes[maybe], side="left")
         count = np.searchsorted(self._keys, hashes[maybe], side="right") - low
         at = np.repeat(low - np.cumsum(count) + count, count) + np.arange(count.sum())
-        return np.repeat(maybe, count), self.index.entries["item"][at].astype(np.int64)
+        return np.repeat(maybe, count), at
 
 
 def _distinct(entries: runs.Records) -> runs.Records:
-    """The entries sorted by hash and item, each n-gram of an item once."""
-    entries = entries[np.lexsort((entries["item"], entries["key"]))]
+    """The entries sorted by hash and item, each n-gram of an item once, where it is first."""
+    entries = entries[np.lexsort((entries["place"], entries["item"], entries["key"]))]
     new = np.ones(len(entries), bool)
     new[1:] = (entries["key"][1:] != entries["key"][:-1]) | (entries["item"][1:] != entries["item"][:-1])
     return entries[new]
+
+
+def _words_inside(entries: runs.Records, items: int) -> Int64s:
+    """How many words of each item are in its entries, which are of one length within an item."""
+    entries = entries[np.lexsort((entries["place"], entries["item"]))]
+    new = entries["length"].astype(np.int64)  # of each entry, the words before the next one's
+    gaps = np.diff(entries["place"].astype(np.int64))
+    new[:-1] = np.where(np.diff(entries["item"]) == 0, np.minimum(new[:-1], gaps), new[:-1])
+    return np.bincount(entries["item"], new, items).astype(np.int64)
 
 
 def _texts(path: Path) -> Iterator[str]:
     raw = streams.blocks(path, Reading())
     if path.name.endswith(PLAIN):
         for piece in streams.pieces(raw):
-            yield from (part for part in piece.decode("utf-8", "replace").split("\n\n") if part.strip())
+            yield from (part for part in _BLANK_LINE.split(piece.decode("utf-8", "replace")) if part.strip())
         return
     for number, line in enumerate(streams.lines(path, raw), 1):
         if not line.strip():

@@ -7,7 +7,7 @@ looks for 8 words and drops a document in which half of an item's words lie in s
 (Grattafiori et al. 2024, §5.1.4), which asks it of benchmarks and not of documents, and picks the share by benchmark.
 
 Every shard leaves ``matches-….jsonl``: document, place, benchmark, item, share, span and the text of the span.
-Documents are hashed once for every length that items have, n and the shorter ones; the index takes 22 bytes an n-gram,
+Documents are hashed once for every length that items have, n and the shorter ones; the index takes 26 bytes an n-gram,
 and a table of up to 64 MiB, in every process.
 """
 
@@ -92,11 +92,13 @@ class Decontaminate(Stage):
     def _matches(self, batch: Batch, lookup: Lookup) -> Iterator[tuple[int, list[Match]]]:
         """The documents of a batch, by number, in which items were found, with the items."""
         cut = words_of(batch)
-        pieces = [np.zeros((0, 3), np.int64)]
+        entries = lookup.index.entries
+        pieces = [np.zeros((0, 4), np.int64)]
         for length in lookup.index.lengths:
             hashes, at = grams(cut, length)
-            where, item = lookup.find(hashes)
-            pieces.append(np.stack([item, at[where], at[where] + length], axis=1))
+            where, entry = lookup.find(hashes)
+            item, place = entries["item"][entry], entries["place"][entry]
+            pieces.append(np.stack([item, at[where], at[where] + length, place], axis=1))
         found = np.concatenate(pieces)
         texts = cut.texts[found[:, 1]]
         order = np.lexsort((found[:, 1], found[:, 0], texts))
@@ -109,10 +111,11 @@ class Decontaminate(Stage):
                 yield number, matches
 
     def _match(self, runs: Int64s, cut: Words, start: int, index: Index) -> Match:
-        """One item's runs of words in one document (runs, 3): item, first word, word behind the last."""
+        """One item's runs of words in one document (runs, 4): item, first word, word behind the last, place in it."""
         item = int(runs[0, 0])
-        words = united((a, b) for _, a, b in runs.tolist())
-        share = min(1.0, sum(b - a for a, b in words) / max(1, int(index.words[item])))
+        words = united((a, b) for _, a, b, _ in runs.tolist())
+        inside = united({(place, place + b - a) for _, a, b, place in runs.tolist()})  # often met is met once
+        share = sum(b - a for a, b in inside) / int(index.words[item])
         spans = tuple((int(cut.starts[a]) - start, int(cut.ends[b - 1]) - start) for a, b in words)
         return Match(item, share, spans)
 

@@ -3,7 +3,9 @@
 Two stages of one kind, with different defaults. ``duplicate_lines`` is Llama 3's (Grattafiori et al. 2024, §3.1.1): a
 line that more than 6 in 30 million documents hold goes wherever it stands; a smaller corpus counts as one of 30
 million. A line counts once a document here, so that a refrain is not boilerplate; the paper does not say.
-``duplicate_paragraphs`` is CCNet's (Wenzek et al. 2019, §3.2): only the first occurrence in the corpus stays.
+``duplicate_paragraphs`` is after CCNet's (Wenzek et al. 2019, §3.2): only the first occurrence in the corpus stays.
+CCNet's own paragraphs are lines, and its code (``deduplicate_two_pass``) removes the first occurrence too: that is
+``unit = "line"``, ``keep_first = false``, ``normalise = "ccnet"``.
 
 **What is never compared**, so that code, verse and formulas survive: a unit with fewer than ``letters`` bytes of
 letters in UTF-8 (20: three Chinese words, two or three English ones). That spares blank lines, ``}``, ``x = 1``,
@@ -180,7 +182,7 @@ class DuplicateLines(DuplicateUnits):
 
 @dataclass(frozen=True)
 class DuplicateParagraphs(DuplicateUnits):
-    """CCNet's rule: of a paragraph, only the first occurrence stays."""
+    """After CCNet: of a paragraph, only the first occurrence stays."""
 
     name: ClassVar[str] = "duplicate_paragraphs"
     unit: Literal["line", "paragraph"] = "paragraph"

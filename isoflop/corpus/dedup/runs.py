@@ -67,6 +67,8 @@ def merged(paths: Sequence[Path], memory: int) -> Iterator[Records]:
 
     Records of equal keys come in the order of the runs, and within a run in the order in which they were given.
     """
+    if not paths:
+        return
     starts = [0] * len(paths)
     for cut in [*_cuts(paths, memory).tolist(), 1 << 64]:
         pieces = []

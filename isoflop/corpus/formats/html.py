@@ -22,7 +22,8 @@ LONGEST_PAGE = 16 << 20
 MOST_TAGS = 200_000
 """A page with more is a bad record; the extraction's time grows faster than their number."""
 
-_META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
+_META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*(?!utf-?16)([\w.:-]{2,40})", re.IGNORECASE)
+"""A page whose <meta> can be read byte by byte is not UTF-16, whatever it says."""
 _KNOWN = re.compile(
     r"utf-?8|utf-?16(-?[bl]e)?|(windows|cp)-?(125[0-8]|874|932|949)|iso-?8859-?\d{1,2}|latin-?\d|koi8-?[ru]|macintosh|"
     r"gb-?(k|2312|18030)|big5(-hkscs)?|shift[-_]?jis|euc-?(jp|kr)|iso-2022-jp"

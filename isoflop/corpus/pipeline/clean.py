@@ -147,7 +147,8 @@ def _account(path: Path, stages: dict[str, StageAccount], seconds: dict[str, flo
 def _claim(config: CleanConfig, out: Path) -> None:
     """Make the folder, and refuse one that holds something else or lies in the corpus."""
     for source in config.corpus:
-        if Path(source.path).is_dir() and out.resolve().is_relative_to(Path(source.path).resolve()):
+        folder = Path(source.path).expanduser()
+        if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{out} lies in the corpus {source.path}, which would then be another: clean elsewhere.")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: give a folder to clean into.")

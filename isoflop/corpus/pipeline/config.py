@@ -77,7 +77,8 @@ class CleanConfig:
     Attributes:
         corpus: What is read, in this order.
         steps: The stages, in this order.
-        shard_bytes: Bytes of text after which a shard ends; memory of a worker grows with it, and nothing else does.
+        shard_bytes: Bytes of text, and of what else is said of documents, after which a shard ends; memory of a worker
+            grows with it, and nothing else does.
         sample: Share of the documents that is cleaned, chosen by a keyed hash of their ids, for a quick look.
         bad_fraction: Share of bad records above which the corpus is refused.
         by: Field of documents, or of their records, by which the account is broken down: "source", "language", …

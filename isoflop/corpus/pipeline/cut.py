@@ -83,17 +83,20 @@ class _Shard:
     fingerprint: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
 
     def add(self, document: Document) -> int:
-        """Take one document more; returns its bytes."""
-        text = document.text.encode()
+        """Take one document more; returns the bytes of its text."""
+        text, about = document.text.encode(), repr(document[1:]).encode()
         self.documents.append(document)
-        self.bytes += len(text)
-        self.fingerprint.update(f"{document.place}\0{len(text)}\0".encode())
+        self.bytes += len(text) + len(about)
+        self.fingerprint.update(f"{len(text)}\0".encode() + about)
         self.fingerprint.update(text)
         return len(text)
 
 
 def _shards(config: CleanConfig, cut: Cut, places: list[str], report: Report) -> Iterator[_Shard]:
-    """Documents until they are ``shard_bytes`` of text together; a longer document is a shard of its own."""
+    """Documents until they are ``shard_bytes`` together; a longer one ends its shard.
+
+    What is said of a document counts like its text: a shard of a million short texts would not fit in memory.
+    """
     shard = _Shard()
     for document in _documents(config, cut, places, report):
         size = shard.add(document)

@@ -51,6 +51,7 @@ rows = 10
 similarity = 0.8
 """
 
+# The code that made C4 keeps one of all equal lines, and counts the sentences of a page again without the others.
 C4 = """
 [[stage]]
 name = "language"
@@ -62,8 +63,18 @@ name = "c4"
 
 [[stage]]
 name = "duplicate_lines"
+times = 1
+per_documents = 0
+count = "occurrences"
+keep_first = true
+normalise = "case"
+letters = 1
+
+[[stage]]
+name = "c4"
 """
 
+# C4's rules with the minima of datatrove, which made FineWeb: those of the paper and not of C4's own code.
 FINEWEB = """
 [[stage]]
 name = "language"
@@ -79,6 +90,8 @@ name = "gopher_quality"
 [[stage]]
 name = "c4"
 end_marks = ""
+min_sentences = 5
+min_words = 3
 
 [[stage]]
 name = "fineweb"
@@ -94,7 +107,8 @@ name = "pii"
 """
 
 # CommonCrawl by CCNet's rules, every other source by its own cleaner; a source is known by its name. The classifier and
-# the language model that rank pages by Wikipedia need texts of Wikipedia, and are the user's to add.
+# the language model that rank pages by Wikipedia need texts of Wikipedia, and are the user's to add. CCNet's paragraphs
+# are lines, and its code removes the first occurrence of one that is repeated too.
 _OTHERS = '["*github*", "code", "*arxiv*", "*stackexchange*", "*wikipedia*", "books*", "*gutenberg*"]'
 LLAMA1 = f"""
 [[stage]]
@@ -123,6 +137,10 @@ except = {_OTHERS}
 
 [[stage]]
 name = "duplicate_paragraphs"
+unit = "line"
+keep_first = false
+normalise = "ccnet"
+letters = 1
 except = {_OTHERS}
 
 [[stage]]

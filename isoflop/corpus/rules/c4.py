@@ -27,8 +27,8 @@ class C4(Stage):
     more than ``max_word_length`` characters, and mention neither JavaScript nor a policy; citation marks such as
     ``[3]`` are cut out. A page with "lorem ipsum" or a curly bracket in such a line goes, and so does one of too few
     sentences. The code's minima, 3 sentences and lines of 5 words, are the default, since C4 was made with them; the
-    paper's first version has 5 and 3. FineWeb sets ``end_marks = ""``: lines may end as they like. ``bad_words`` is a
-    file of words and phrases, one a line; a page that holds one goes.
+    paper's first version has 5 and 3, and so has FineWeb, which sets ``end_marks = ""``: lines may end as they like.
+    ``bad_words`` is a file of words and phrases, one a line; a page that holds one goes.
 
     Given the same count of sentences, datatrove 0.10 keeps the same lines with its own ``end_marks`` (an apostrophe
     too) but where a line's words are fewer once its citations are cut: it counts them before.

@@ -21,6 +21,7 @@ from isoflop.corpus.rules.words import words
 from isoflop.corpus.stage import Dropped, Stage, Verdict
 
 _LIMITS = "limits.json"
+_LONGEST_NAME = 100  # of a group: an array of names takes as much for each as for the longest
 _BINS, _BIN = 4000, 0.01  # of divergences in nats; one that is above 40 is as outlying as can be
 
 
@@ -123,7 +124,8 @@ class TokenOutliers(Stage):
         return buckets.astype(np.uint32), many.astype(np.uint32)
 
     def _group(self, document: Document) -> str:
-        return "" if self.by == "corpus" else document.language if self.by == "language" else document.source
+        name = "" if self.by == "corpus" else document.language if self.by == "language" else document.source
+        return name[:_LONGEST_NAME]
 
     def _limit(self, histogram: NDArray[np.int64]) -> float | None:
         """The largest divergence that stays, None where a class is too small to know."""

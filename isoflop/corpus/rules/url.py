@@ -14,6 +14,7 @@ from isoflop.corpus.rules.wordlist import entries
 from isoflop.corpus.stage import Dropped, Stage, Verdict
 
 _PARTS = re.compile(r"[^\W_]+")
+_SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Url(Stage):
 def _host_and_path(url: str) -> tuple[str, str]:
     """Host and path, of URLs with and without a scheme; what cannot be parsed is all host."""
     try:
-        parsed = urlsplit(url if "//" in url else f"//{url}")
+        parsed = urlsplit(url if _SCHEME.match(url) else f"//{url}")
         return (parsed.hostname or "").rstrip("."), parsed.path
     except ValueError:
         return url, ""

@@ -6,12 +6,13 @@ are other people's, they age, and what counts as a bad word is the user's to say
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from isoflop.corpus.document import CorpusError
-from isoflop.corpus.rules.words import words
+from isoflop.corpus.rules.words import is_symbol, words
 
 
 @lru_cache(maxsize=16)
@@ -31,17 +32,21 @@ class WordList:
     """Words and phrases that are looked for as whole words, whatever their case.
 
     An entry is what the word tokenizer makes of it, so that a phrase matches across line ends, and an entry in a script
-    without spaces matches wherever its letters stand.
+    without spaces matches wherever its letters stand. One with symbols that are in no word (``s&m``, ``a$$``) is looked
+    for as it is spelled: its words alone would be other words.
     """
 
     def __init__(self, found: frozenset[str]) -> None:
-        tokenized = [words(entry) for entry in sorted(found)]
+        odd = [entry for entry in sorted(found) if _has_symbols(entry)]
+        self._odd = re.compile("|".join(map(_pattern, odd))) if odd else None
+        tokenized = [words(entry) for entry in sorted(found.difference(odd))]
         self._words = {entry[0] for entry in tokenized if len(entry) == 1}
         self._phrases = [(entry[0], " ".join(entry), _fenced(entry)) for entry in tokenized if len(entry) > 1]
 
     def matches(self, text: str) -> Iterator[str]:
-        """Every occurrence of an entry: words in the order of the text, then phrases."""
-        tokens = words(text.lower())
+        """Every occurrence of an entry: words in the order of the text, then phrases, then those with symbols."""
+        lowered = text.lower()
+        tokens = words(lowered)
         yield from filter(self._words.__contains__, tokens)
         present = set(tokens)
         phrases = [(phrase, fenced) for first, phrase, fenced in self._phrases if first in present]
@@ -49,6 +54,20 @@ class WordList:
             text = _fenced(tokens)
             for phrase, fenced in phrases:
                 yield from [phrase] * text.count(fenced)
+        if self._odd:
+            yield from self._odd.findall(lowered)
+
+
+def _has_symbols(entry: str) -> bool:
+    tokens = words(entry)
+    return "".join(tokens) != "".join(entry.split()) or any(map(is_symbol, tokens))
+
+
+def _pattern(entry: str) -> str:
+    """The entry as it is spelled; a letter or digit at its ends is the end of a word."""
+    before = r"(?<!\w)" if entry[0].isalnum() else ""
+    after = r"(?!\w)" if entry[-1].isalnum() else ""
+    return before + re.escape(entry) + after
 
 
 def _fenced(tokens: list[str]) -> str:

@@ -95,7 +95,7 @@ def is_unspaced(word: str) -> bool:
 def _sentence_end() -> re.Pattern[str]:
     marks = re.escape("".join(sorted(SENTENCE_ENDS)))
     closing = re.escape(_CLOSING)
-    return re.compile(rf"[{marks}]+[{closing}]*(?!\S)|[。！？｡]+[{closing}]*")
+    return re.compile(rf"(?<![{marks}])[{marks}]++[{closing}]*+(?!\S)|[。！？｡]+[{closing}]*")
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -51,17 +52,24 @@ class Books(Stage):
 
     def judge_one(self, document: Document) -> Verdict:
         """The book itself; dropped if nothing is left."""
-        text = document.text
-        if starts := list(_START.finditer(text)):
-            text = text[starts[-1].end() :]
-        end = _END.search(text)
-        text = text[: end.start()] if end else text
+        text = _between_marks(document.text)
         if self.strip_illustrations:
             text = _ILLUSTRATION.sub("", text)
         text = _without_credits(text.strip("\r\n").rstrip())
         if len(text.strip()) < max(1, self.shortest):
             return Dropped(document, "nothing but the library's own text", f"{len(text)} characters")
         return document if text.strip() == document.text.strip() else document._replace(text=text)
+
+
+def _between_marks(text: str) -> str:
+    """The longest stretch behind a mark of a beginning, up to the next mark of any kind; without one, all to the end.
+
+    Some books have the library's small print, and so a beginning, behind them.
+    """
+    starts = list(_START.finditer(text))
+    marks = [*sorted(mark.start() for mark in (*starts, *_END.finditer(text))), len(text)]
+    stretches = [text[mark.end() : marks[bisect_left(marks, mark.end())]] for mark in starts]
+    return max(filter(str.strip, stretches), key=len, default=text[: marks[0]])
 
 
 def _without_credits(text: str) -> str:

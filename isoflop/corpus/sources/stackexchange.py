@@ -21,6 +21,9 @@ from isoflop.corpus.document import Document
 from isoflop.corpus.sources.markup import plain_text
 from isoflop.corpus.stage import Dropped, Stage, Verdict
 
+_LARGEST_SCORE = 1e15
+"""What is larger, or no number at all, is no score."""
+
 
 class Answer(NamedTuple):
     """One answer as plain text."""
@@ -59,8 +62,7 @@ class StackExchange(Stage):
         answers = sorted(answers, key=lambda answer: -answer.score)[: self.most_answers or None]
         if self.need_answer and not answers:
             return Dropped(document, "no answer")
-        title = document.extra.get("title")
-        question = [plain_text(title) if isinstance(title, str) else "", plain_text(document.text)]
+        question = [_plain(document.extra.get("title")), plain_text(document.text)]
         if not any(question):
             return Dropped(document, "no question")
         parts = ["Q: " + "\n\n".join(filter(None, question)), *(f"A: {answer.text}" for answer in answers)]
@@ -75,9 +77,15 @@ def _answers(extra: Mapping[str, Any]) -> list[Answer]:
         if isinstance(answer, Mapping):
             body = answer.get("text", answer.get("body"))
             score = answer.get("score", answer.get("pm_score", 0))
-            if isinstance(body, str) and (text := plain_text(body)):
-                found.append(Answer(float(score) if isinstance(score, int | float) else 0.0, text))
+            known = isinstance(score, int | float) and abs(score) < _LARGEST_SCORE
+            if text := _plain(body):
+                found.append(Answer(float(score) if known else 0.0, text))
     return found
+
+
+def _plain(markup: Any) -> str:
+    """The text of what should be HTML; half surrogates, which a record's other fields may hold, become "?"."""
+    return plain_text(markup.encode("utf-8", "replace").decode()) if isinstance(markup, str) else ""
 
 
 def _site(document: Document) -> str:

@@ -28,7 +28,7 @@ _REDIRECT = re.compile(
     r"\s{0,20}#\s{0,5}(?:redirect|weiterleitung|redirection|redirección|перенаправление)\b", re.IGNORECASE
 )
 _HEADING = re.compile(r"^[ \t]{0,9}(={1,6})([^=\n][^\n]{0,500}?)={1,6}[ \t]{0,99}$", re.MULTILINE)
-_ENDS_OF_LINES = re.compile(r"[ \t]+$", re.MULTILINE)
+_ENDS_OF_LINES = re.compile(r"(?<![ \t])[ \t]++$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
