@@ -16,9 +16,9 @@ from isoflop.training.rank import FAILED
 Make = Callable[..., TrainConfig]
 
 
-def test_processes_are_as_many_as_the_first_batch_feeds(tiny_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny_config()  # a first batch of four sequences
-    for count, expected in ((1, 1), (2, 2), (3, 2), (4, 4), (64, 4)):
+def test_processes_are_as_many_as_the_last_batch_feeds(tiny_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config()  # batches of four sequences, then of eight
+    for count, expected in ((1, 1), (2, 2), (3, 2), (4, 4), (64, 8)):
         monkeypatch.setattr("isoflop.processors.processors", lambda count=count: list(range(count)))
         assert ranks_of(config) == expected
     monkeypatch.setenv("WORLD_SIZE", "8")

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from isoflop import config as configuration
-from isoflop.planning.schedule import Schedule
+from isoflop.planning.schedule import BatchRamp, Schedule
 from isoflop.progress import silent
 from isoflop.training import checkpoint
 from isoflop.training.config import TrainConfig
@@ -41,7 +41,7 @@ def prepared(config: TrainConfig, path: Path) -> Path:
 
 
 def test_two_ranks_train_what_one_process_does(tiny_config: Make, tmp_path: Path) -> None:
-    config = tiny_config()
+    config = tiny_config(batch=BatchRamp(32, (1024,)))  # the first batches are a sequence: one rank has nothing to do
     torch.set_num_threads(1)
     alone = train(config, tmp_path / "one")
     train_with(TWO, prepared(config, tmp_path / "two"), silent)

@@ -29,10 +29,14 @@ LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
 def ranks_of(config: TrainConfig) -> int:
-    """Processes that train a run here: one where there is a GPU, or where torchrun has started several already."""
+    """Processes that train a run here: one where there is a GPU, or where torchrun has started several already.
+
+    On a CPU as many as share the run's last, largest batches; those that an early, small one cannot feed stand idle.
+    """
     if "WORLD_SIZE" in os.environ or device_for(config.device).type == "cuda":
         return 1
-    return ranks_for(config.batch.first // config.contexts.at(0))
+    last = config.schedule.tokens - 1
+    return ranks_for(config.batch.at(last) // config.contexts.at(last))
 
 
 def train_here(
