@@ -88,8 +88,10 @@ def test_a_proxy_repeats_a_domain_as_often_as_the_run_it_stands_for() -> None:
 
 
 def test_a_search_that_cannot_end_is_refused_with_a_reason() -> None:
-    with pytest.raises(ValueError, match=r"no mixture keeps to 4 epochs: .* 5.0 passes"):
+    with pytest.raises(ValueError, match=r"no mixture keeps to 4 epochs: .* 5 passes"):
         replace(CONFIG, target_tokens=1e8)
+    with pytest.raises(ValueError, match=r"only the natural mixture keeps to 4 epochs: .* 4 passes"):
+        replace(CONFIG, target_tokens=4.0 * sum(SIZES.values()))
     with pytest.raises(ValueError, match="6 proxies cannot teach a law of 4 domains: give 7"):
         replace(CONFIG, proxies=6)
     with pytest.raises(ValueError, match="different names"):

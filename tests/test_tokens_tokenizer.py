@@ -149,6 +149,17 @@ def test_a_file_that_is_no_tokenizer_says_so(tmp_path, tokenizer):
         tokenizer.special("<|nonsense|>")
 
 
+def test_a_tokenizer_that_lacks_a_byte_is_refused(tokenizer, tmp_path):
+    description = json.loads(tokenizer._backend.to_str())
+    for spelled in "Ðî":  # as byte-level tokenizers spell 0xD0 and 0xEE
+        kept = [token for token in description["model"]["vocab"] if len(token) == 1 and token != spelled]
+        model = {**description["model"], "vocab": {token: i for i, token in enumerate(kept)}, "merges": []}
+        added = [{**token, "id": len(kept) + i} for i, token in enumerate(description["added_tokens"])]
+        (tmp_path / "other.json").write_text(json.dumps({**description, "model": model, "added_tokens": added}))
+        with pytest.raises(ValueError, match="does not keep texts as they are"):
+            Tokenizer.load(tmp_path / "other.json")
+
+
 def test_transformers_reads_the_saved_file_to_the_same_ids(tokenizer, tmp_path):
     transformers = pytest.importorskip("transformers")
     tokenizer.save(tmp_path / "tokenizer.json")

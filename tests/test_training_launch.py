@@ -10,14 +10,15 @@ import pytest
 
 from isoflop.processors import processors
 from isoflop.training.config import TrainConfig
-from isoflop.training.launch import ranks_of, together, train_here
+from isoflop.training.launch import cause, ranks_of, together, train_here
+from isoflop.training.rank import FAILED
 
 Make = Callable[..., TrainConfig]
 
 
-def test_processes_are_as_many_as_the_first_batch_feeds(tiny_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny_config()  # a first batch of four sequences
-    for count, expected in ((1, 1), (2, 2), (3, 2), (4, 4), (64, 4)):
+def test_processes_are_as_many_as_the_last_batch_feeds(tiny_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config()  # batches of four sequences, then of eight
+    for count, expected in ((1, 1), (2, 2), (3, 2), (4, 4), (64, 8)):
         monkeypatch.setattr("isoflop.processors.processors", lambda count=count: list(range(count)))
         assert ranks_of(config) == expected
     monkeypatch.setenv("WORLD_SIZE", "8")
@@ -44,3 +45,17 @@ def test_ranks_end_together_with_the_first_status_that_is_not_zero(code: str, st
 def test_a_rank_that_fails_takes_the_others_with_it() -> None:
     code = "import os, time; os.environ['RANK'] == '0' and time.sleep(600); raise SystemExit(4)"
     assert together([sys.executable, "-c", code], [processors()[0]] * 2) == 4
+
+
+def test_the_cause_is_what_was_said_first_in_this_attempt(tmp_path: Path) -> None:
+    log = tmp_path / "ranks.log"
+    log.write_text(before := f"{FAILED}of another day\n")
+    log.write_text(f"{before}isoflop: a warning\n{FAILED}the disk is full\n{FAILED}Connection closed by peer\n")
+    assert cause([1, 1], log, len(before)) == "the disk is full"
+    assert cause([1, -15], log, log.stat().st_size) == f"see {log}"
+    assert cause([1, -9], log, len(before)) == "a process was ended by signal 9 (SIGKILL; out of memory?)"
+
+
+def test_a_run_needs_a_process(tiny_config: Make, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one process, not 0"):
+        train_here(tiny_config(), tmp_path / "run", ranks=0)

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from isoflop import config as configuration
-from isoflop.planning.schedule import Schedule
+from isoflop.planning.schedule import BatchRamp, Schedule
 from isoflop.progress import silent
 from isoflop.training import checkpoint
 from isoflop.training.config import TrainConfig
 from isoflop.training.launch import train_with
-from isoflop.training.loop import train
+from isoflop.training.loop import Trainer, train
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
 
@@ -41,7 +41,7 @@ def prepared(config: TrainConfig, path: Path) -> Path:
 
 
 def test_two_ranks_train_what_one_process_does(tiny_config: Make, tmp_path: Path) -> None:
-    config = tiny_config()
+    config = tiny_config(batch=BatchRamp(32, (1024,)))  # the first batches are a sequence: one rank has nothing to do
     torch.set_num_threads(1)
     alone = train(config, tmp_path / "one")
     train_with(TWO, prepared(config, tmp_path / "two"), silent)
@@ -77,8 +77,24 @@ def test_killed_ranks_go_on_to_the_same_bits(tiny_config: Make, tmp_path: Path) 
         assert one == two
 
 
+def test_no_rank_looks_at_a_run_before_the_leader_holds_its_lock(
+    tiny_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def build(*_: object, **__: object) -> None:
+        seen.append("built")
+        raise InterruptedError
+
+    monkeypatch.setattr(Ranks, "wait", lambda *_: seen.append("waited"))
+    monkeypatch.setattr(Trainer, "build", build)
+    with pytest.raises(InterruptedError):
+        train(tiny_config(), tmp_path / "run")
+    assert seen == ["waited", "built"]
+
+
 def test_failing_rank_says_why(tiny_config: Make, tmp_path: Path) -> None:
     config = tiny_config(data=str(tmp_path / "nowhere"))
-    with pytest.raises(RuntimeError, match="failed: isoflop: .*nowhere"):
+    with pytest.raises(RuntimeError, match=r"run failed: .*nowhere"):
         train_with(TWO, prepared(config, tmp_path / "run"), silent)
     assert configuration.difference(Run(tmp_path / "run").config, config) is None

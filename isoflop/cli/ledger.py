@@ -94,7 +94,9 @@ def configured(words: tuple[str, ...]) -> tuple[Ledger, float]:
     from isoflop.tokens.blended import open_sources
     from isoflop.training.config import TrainConfig
 
-    (path,) = map(Path, words)
+    if len(words) > 1:
+        raise ValueError(f"one run at a time, or sources as NAME=WEIGHT:TOKENS, not {' '.join(words)}")
+    path = Path(words[0])
     file = path / "config.toml" if path.is_dir() else path
     config = configuration.load(TrainConfig, file)
     return Ledger.of(config.blends, open_sources(config.sources, file.parent)), config.schedule.tokens

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import tyro
 
-DESCRIPTION = """Reads a corpus, drops exact duplicates, holds out validation documents, trains a byte-level BPE
-tokenizer and writes memory-mapped token shards with a manifest.
+DESCRIPTION = """Reads a corpus, drops exact duplicates, holds out validation documents, trains a tokenizer or takes
+one that is given, and writes memory-mapped token shards with a manifest.
 
 examples:
   isoflop prepare --corpus my_texts/ --vocab-size 8192 --out tokens/
@@ -23,7 +23,8 @@ class Arguments:
 
     Attributes:
         out: Folder for tokenizer.json, the shards and manifest.json.
-        corpus: A file or folder of .txt, .md, .jsonl, .jsonl.gz, .jsonl.zst, or "python".
+        corpus: A file or folder of .txt, .md, .html, .jsonl, .parquet, .warc or .wet, lines and web archives also
+            compressed (.gz, .zst), or "python".
         vocab_size: Size of the vocabulary to train, special tokens included.
         tokenizer_kind: Kind of tokenizer to train: bpe, sentencepiece-bpe or unigram.
         tokenizer: A tokenizer.json to use instead of training one, so that corpora share it and can be mixed.

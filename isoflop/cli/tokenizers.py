@@ -26,7 +26,7 @@ COLUMNS = (
     "ids",
     "bytes/token",
     "tokens",
-    "per word",
+    "tokens/word",
     "unused",
     "digits",
     "embedding",
@@ -143,18 +143,7 @@ def _show(found: Comparison, a: Compare) -> None:
     first = next(iter(rows.values()))
     print(f"{found.texts['all'].text_bytes:,} bytes of {a.corpus}; costs of a model with {human(a.params)} parameters")
     show(
-        (
-            "tokenizer",
-            "kind",
-            "ids",
-            "bytes/token",
-            "tokens",
-            "tokens/word",
-            "unused",
-            "digits",
-            "embedding",
-            "FLOPs/byte",
-        ),
+        COLUMNS,
         [
             (
                 name,

@@ -13,6 +13,9 @@ from isoflop.laws.fitting.optimal_mixture import repetition_caps
 
 Weights = NDArray[np.float64]
 
+LEAST_CAPS = 1.001
+"""Sum of the caps below which all mixtures are nearly one, so that proxies could not tell the domains apart."""
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -89,10 +92,11 @@ class MixConfig:
                 f"least is a part between 0 and 1, temperature not negative, concentration two ascending positive "
                 f"numbers; they are {self.least}, {self.temperature} and {self.concentration}"
             )
-        if self.caps.sum() < 1:
+        if (most := self.caps.sum()) < LEAST_CAPS:
             passes = self.target_tokens / sum(domain.available for domain in self.domains)
+            kept = "no mixture keeps" if most < 1 - 1e-9 else "only the natural mixture keeps"
             raise ValueError(
-                f"no mixture keeps to {self.epochs:g} epochs: {self.target_tokens:,.0f} tokens are {passes:.1f} passes "
+                f"{kept} to {self.epochs:g} epochs: {self.target_tokens:,.0f} tokens are {passes:.3g} passes "
                 f"over all domains together; plan for fewer tokens, give more text, or raise the epochs"
             )
 

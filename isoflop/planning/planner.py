@@ -312,9 +312,8 @@ def within(
         if not low < C < high:
             C = math.sqrt(low * high) if low else high / 3
     if best is None:
-        raise ValueError(
-            f"{spoken(wanted * HOUR)} are too few on {on.device.name} to train even the smallest model; give more time"
-        )
+        time = spoken(wanted * HOUR / (on.devices or 1 if on.local else 1))
+        raise ValueError(f"{time} are too few on {on.device.name} to train even the smallest model; give more time")
     return best
 
 

@@ -58,7 +58,7 @@ class Ledger:
     def largest(self, epochs: float) -> tuple[float, str]:
         """The largest total that reads no source more than ``epochs`` times, and the source that sets it.
 
-        Infinite when the last blend leaves out every source that could.
+        Finite for any finite cap: the last blend goes on reading something.
         """
         limits = {source.name: self._exhausted(source.name, epochs) for source in self.mixture.sources}
         name = min(limits, key=limits.__getitem__)

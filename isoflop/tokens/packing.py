@@ -7,7 +7,8 @@ arXiv 2404.10830, who find better reading and fewer hallucinations at equal cost
 is no target.
 
 A sequence has room for context + 1 tokens: inputs and the last target. A long document's pieces share a token, so that
-every token but the first of a sequence is a target once an epoch.
+every token but the first of a piece is a target of its own document once an epoch. A piece's first token is one after
+the piece before it, if there is one in its sequence: a document's begin, or the shared token once more.
 
 A plan is a folder beside the shards, named by split, context and the fingerprint of the tokens, so that other tokens
 never meet it. It is made a window of documents at a time, so memory does not grow with the corpus, and the last

@@ -2,6 +2,8 @@
 
 PROBES = (
     "".join(map(chr, range(256))),
+    # Every byte that UTF-8 can begin a character with, and so, with the line above, all bytes that it has.
+    "".join(map(chr, (*range(0x80, 0x800, 0x40), *range(0x800, 0xD800, 0x1000), *range(0xE000, 0x110000, 0x1000)))),
     "".join(chr(code) for code in (*range(0x2000, 0x2070), 0xFEFF, 0xFFFD, 0x3000, 0x2581, 0x2585, 0x120, 0x10A)),
     " leading, trailing   and\t\tinner   spaces \n\n\r\n \n   x\n\t\ty  ",
     "▁literal▁lower▁blocks▁ and Ġ, Ċ, <0x0A><0x00>, <unk>, <s></s>",

@@ -45,7 +45,7 @@ def blends_agree(one: TrainConfig, other: TrainConfig, until: int) -> bool:
 
 
 def check_branch_data(run: Run, branch: Branch, now: data.Record) -> None:
-    """A ValueError when a branch's tokens are not those that its trunk began with."""
+    """A ValueError when a branch's tokens are not those that its trunk read last."""
     trunk = data.recorded(parent_of(run, branch).path)
     if trunk is not None and (changed := data.differences(trunk["sources"], now)):
         raise ValueError(f"{run.path} cannot branch: its data is not its trunk's ({'; '.join(changed)})")

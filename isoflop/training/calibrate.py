@@ -179,13 +179,14 @@ def link_rate(ranks: Ranks, elements: int = 1 << 20, seconds: float = 1.0) -> fl
     """
     if ranks.count == 1:
         return None
-    gradients, times = torch.zeros(elements), [torch.ones(())]
-    while float(sum(times)) < seconds * ranks.count:
+    gradients, times = torch.zeros(elements), list[float]()  # summed over the ranks, so that all stop together
+    while not times or sum(times) < seconds * ranks.count:
         began = time.perf_counter()
         ranks.add(gradients)
-        times.append(torch.tensor(time.perf_counter() - began))
-        ranks.add(times[-1])
-    return 2 * GRADIENT_BYTES * elements * (ranks.count - 1) / float(min(times))
+        taken = torch.tensor(time.perf_counter() - began)
+        ranks.add(taken)
+        times.append(float(taken))
+    return 2 * GRADIENT_BYTES * elements * (ranks.count - 1) / min(times)
 
 
 def shortest(work: Callable[[], object], device: torch.device, seconds: float) -> float:

@@ -8,6 +8,7 @@ torchrun's to start; the loop reads its environment.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,17 +22,21 @@ from isoflop.progress import Report, silent
 from isoflop.training.config import TrainConfig
 from isoflop.training.hardware import device_for
 from isoflop.training.loop import train
-from isoflop.training.rank import ACCEPT
+from isoflop.training.rank import ACCEPT, FAILED
 from isoflop.training.run import Run
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
 def ranks_of(config: TrainConfig) -> int:
-    """Processes that train a run here: one where there is a GPU, or where torchrun has started several already."""
+    """Processes that train a run here: one where there is a GPU, or where torchrun has started several already.
+
+    On a CPU as many as share the run's last, largest batches; those that an early, small one cannot feed stand idle.
+    """
     if "WORLD_SIZE" in os.environ or device_for(config.device).type == "cuda":
         return 1
-    return ranks_for(config.batch.first // config.contexts.at(0))
+    last = config.schedule.tokens - 1
+    return ranks_for(config.batch.at(last) // config.contexts.at(last))
 
 
 def train_here(
@@ -50,6 +55,8 @@ def train_here(
     count = ranks_of(config) if ranks is None else ranks
     if count == 1:
         return train(config, path, report, accept_changed_data=accept_changed_data)
+    if count < 1:
+        raise ValueError(f"a run is trained by at least one process, not {count}")
     if count > len(processors()):
         raise ValueError(f"{count} processes on {len(processors())} processors would only wait for each other")
     run = Run(path)
@@ -68,6 +75,7 @@ def train_with(processors: list[int], path: Path, report: Report, *, accept_chan
     run, port = Run(path), free_port()
     total, log = run.config.schedule.tokens, path / "ranks.log"
     with interruptible() as stopped, log.open("ab") as output:
+        said = output.tell()
         command = [sys.executable, "-m", "isoflop.training.rank", str(path), *[ACCEPT] * accept_changed_data]
         ranks = [start(command, rank, processors, port, output) for rank in range(len(processors))]
         try:
@@ -86,8 +94,19 @@ def train_with(processors: list[int], path: Path, report: Report, *, accept_chan
     if run.summary is None:
         if stopped() or all(process.returncode in (0, INTERRUPTED) for process in ranks):
             raise Interrupted(f"stopped at {run.tokens_so_far():,} of {total:,} tokens; the same command goes on")
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("isoflop: ")]
-        raise RuntimeError(f"training {path} failed: {lines[-1] if lines else 'see ' + str(log)}")
+        raise RuntimeError(f"training {path} failed: {cause([process.returncode for process in ranks], log, said)}")
+
+
+def cause(statuses: list[int], log: Path, since: int) -> str:
+    """Why ranks failed that ended so and wrote to ``log`` from byte ``since`` on; the first words are the cause's.
+
+    What comes after them is said by the others, who miss the one that failed.
+    """
+    killed = [-status for status in statuses if status < 0 and status != -signal.SIGTERM]
+    if killed:
+        return f"a process was ended by signal {killed[0]} ({signal.Signals(killed[0]).name}; out of memory?)"
+    lines = log.read_bytes()[since:].decode(errors="replace").splitlines()
+    return next((line.removeprefix(FAILED) for line in lines if line.startswith(FAILED)), f"see {log}")
 
 
 def together(command: list[str], processors: list[int]) -> int:

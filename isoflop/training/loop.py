@@ -205,8 +205,10 @@ def train(
     run.start(config)
     if (done := run.summary) is not None:
         return done
-    ranks = Ranks.join(device_for(config.device))
+    device = device_for(config.device)
+    ranks = Ranks.join(device)
     with locked(path / ".lock") if ranks.leads else nullcontext():
+        ranks.wait(device)  # until the files are the leader's: all then resume from the same checkpoint
         trainer = Trainer.build(config, run, ranks, accept_changed_data=accept_changed_data)
         with interruptible() as stopped, held_metrics(run, ranks) as metrics, closing(trainer.ahead):
             loop(trainer, metrics, stopped, report)

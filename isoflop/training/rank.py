@@ -10,6 +10,8 @@ from isoflop.training.loop import train
 from isoflop.training.run import Run
 
 ACCEPT = "--accept-changed-data"
+FAILED = "isoflop: failed: "
+"""What a rank's last words begin with, so that whoever started it can tell them from warnings."""
 
 
 def main(path: Path, *, accept_changed_data: bool) -> int:
@@ -19,7 +21,7 @@ def main(path: Path, *, accept_changed_data: bool) -> int:
     except Interrupted:
         return INTERRUPTED
     except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
-        print(f"isoflop: {error}", file=sys.stderr)
+        print(f"{FAILED}{error}", file=sys.stderr, flush=True)
         return 1
     return 0
 

@@ -43,6 +43,10 @@ class Ranks:
         size = last - first
         return first + size * self.rank // self.count, first + size * (self.rank + 1) // self.count
 
+    def wait(self, device: torch.device) -> None:
+        """Wait until all ranks are here."""
+        self.add(torch.zeros((), device=device))
+
     def add(self, *tensors: Tensor) -> None:
         """Sum each fp32 tensor over the ranks, in place, in one message."""
         if self.count == 1:
