@@ -126,7 +126,7 @@ def gain(
     optimism = float(np.mean(apparent - judged))
     value = float(fit.law(reference) - fit.law(chosen)) - optimism
     means = np.array([float(law(reference) - law(chosen)) for law in laws]) - optimism
-    noise = np.random.default_rng([fit.seed, 2]).choice(fit.residuals @ np.asarray(fit.law.s), (2, len(means)))
+    noise = np.random.default_rng([fit.seed, 2]).choice(fit.errors @ np.asarray(fit.law.s), (2, len(means)))
     return Gain(name, reference, prediction(value, means, means + noise[0] - noise[1], LEVEL), optimism)
 
 

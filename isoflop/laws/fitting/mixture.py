@@ -82,9 +82,14 @@ class MixtureFit:
     def _noise(self, axes: int) -> Array:
         """Draw the noise of one run for every replicate: a run's residuals, so that targets err together."""
         runs, targets = self.residuals.shape
-        widening = np.sqrt(runs / max(1, runs - self.draws.shape[2]))
         rows = np.random.default_rng([self.seed, 1]).integers(runs, size=len(self.draws))
-        return np.asarray(widening * self.residuals[rows].reshape(-1, *[1] * (axes - 2), targets))
+        return self.errors[rows].reshape(-1, *[1] * (axes - 2), targets)
+
+    @property
+    def errors(self) -> Array:
+        """What the law misses of single runs: residuals (runs, targets), widened by what the fit took out of them."""
+        runs = len(self.residuals)
+        return np.asarray(np.sqrt(runs / max(1, runs - self.draws.shape[2])) * self.residuals)
 
 
 def fit_mixture(
