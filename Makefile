@@ -10,16 +10,19 @@ ARGS   ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: quickstart test lint clean help
+.PHONY: quickstart test test-slow lint clean help
 
 help:            ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
 quickstart: $(VENV)/ready        ## the whole loop on this machine in about 12 minutes, installation included
 	$(BIN)/isoflop quickstart --out $(OUT) $(ARGS)
 
 test: $(VENV)/ready-dev lint     ## style, types and all tests, on all processors
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-slow: $(VENV)/ready-dev     ## the tests that take minutes
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 lint: $(VENV)/ready-dev          ## style and types
 	$(BIN)/ruff check

@@ -122,7 +122,14 @@ def test_finished_experiment_runs_nothing_again(finished: Path, corpus: Path) ->
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-@pytest.mark.parametrize("stage", ["sweep/*/C*/summary.json", "flagship/plan.json", "flagship/metrics.jsonl"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "sweep/*/C*/summary.json",
+        pytest.param("flagship/plan.json", marks=pytest.mark.slow),
+        pytest.param("flagship/metrics.jsonl", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_experiment_goes_on_and_ends_the_same(finished: Path, corpus: Path, tmp_path: Path, stage: str) -> None:
     folder = tmp_path / "killed"
     request = tiny_experiment(folder, corpus)

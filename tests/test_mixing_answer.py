@@ -175,6 +175,7 @@ def test_a_gain_whose_interval_reaches_zero_is_said(found: Answer) -> None:
     assert said == ["the proxies do not show that the mixture is better than the uniform one"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REGMIX.exists(), reason="RegMix's runs are not here")
 def test_left_out_predictions_of_published_runs_rank_as_well_as_predictions_of_unseen_ones() -> None:
     domains, weights = read_table(REGMIX / "train_mixture_1m.csv")

@@ -104,6 +104,7 @@ def test_the_answer_says_weights_gains_and_doubts_and_a_run_can_read_its_mixture
     assert all(source.tokens is None for source in mixture.sources)
 
 
+@pytest.mark.slow
 def test_killed_search_goes_on_to_the_same_answer(finished: Path, config: MixConfig, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     code = (

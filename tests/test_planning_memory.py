@@ -124,7 +124,7 @@ def test_peak_of_a_step_is_what_the_allocator_held(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("case", ["kept", "recomputed"])
+@pytest.mark.parametrize("case", ["kept", pytest.param("recomputed", marks=pytest.mark.slow)])
 def test_prediction_is_within_a_tenth_of_a_training_process(case: str) -> None:
     command = [sys.executable, str(BENCHMARK), "--json", "--threads", "1", "--steps", "2", "--only", case]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
