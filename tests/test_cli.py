@@ -58,6 +58,14 @@ def test_bad_corpus_gets_a_sentence_and_no_traceback(kind: str, words: str, tmp_
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+def test_prepare_says_how_many_records_it_left_out(tmp_path: Path, capsys: Capture) -> None:
+    lines = [f'{{"text": "document {i}: the quick brown fox jumps over the lazy dog"}}\n' for i in range(100)]
+    corpus = tmp_path / "a.jsonl"
+    corpus.write_text("".join([*lines, "broken\n"]))
+    assert prepare(corpus, tmp_path / "out") == 0
+    assert f"1 bad records of 101: {tmp_path / 'out' / 'manifest.json'} says why" in capsys.readouterr().out
+
+
 def test_unknown_command_suggests_the_nearest(capsys: Capture) -> None:
     assert run("quikstart", []) == 2
     assert "did you mean quickstart?" in capsys.readouterr().err

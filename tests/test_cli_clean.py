@@ -79,6 +79,8 @@ def test_what_is_wrong_is_one_sentence(corpus: Path, tmp_path: Path, capsys: pyt
             (corpus, "--preset", "finewep", "--out", x),
             "there is no preset 'finewep'; did you mean 'fineweb'",
         ),
+        ((corpus, "--preset", "gopher", "--config", config, "--out", x), "--preset and --config both name the stages"),
+        ((corpus, "--config", tmp_path, "--out", x), "is a folder: give the config file"),
         ((corpus, "--config", config), "where to?"),
         (("--config", config, "--out", x), "there is no corpus to clean"),
         ((corpus, "--config", config, "--out", x, "--sample", "some"), "--sample some is not a share"),

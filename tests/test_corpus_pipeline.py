@@ -26,7 +26,7 @@ from isoflop.corpus.pipeline.account import Reservoir, draw_again, drawn
 from isoflop.corpus.pipeline.cut import cut
 from isoflop.corpus.pipeline.excerpts import edits, excerpt
 from isoflop.corpus.pipeline.layout import Task, passes
-from isoflop.corpus.pipeline.local import LocalPool
+from isoflop.corpus.pipeline.local import LocalPool, _start
 from isoflop.corpus.pipeline.work import StageError, perform
 from isoflop.interrupt import Interrupted
 
@@ -189,6 +189,14 @@ def test_ctrl_c_is_said_and_the_same_command_goes_on(corpus: Path, tmp_path: Pat
 
     with pytest.raises(Interrupted, match="the same command goes on"):
         clean(configured(corpus), tmp_path / "out", pool=Pressed)
+
+
+def test_ctrl_c_reaches_no_worker_that_still_starts(corpus: Path, tmp_path: Path) -> None:
+    worker = _start(Job(configured(corpus), tmp_path), None)
+    os.kill(worker.process.pid or 0, signal.SIGINT)
+    worker.pipe.close()
+    worker.process.join(60)
+    assert worker.process.exitcode == 0
 
 
 def test_a_stage_that_fails_is_named_with_its_document(corpus: Path, tmp_path: Path) -> None:

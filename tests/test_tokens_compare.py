@@ -99,3 +99,18 @@ def test_the_command_trains_and_compares(tmp_path, capsys):
     assert "bytes per token by source" in capsys.readouterr().out
     assert dispatch(["tokenizers", "compare", str(tmp_path / "none.json"), "--corpus", str(corpus)]) == 1
     assert "cannot read the tokenizer" in capsys.readouterr().err
+
+
+def test_what_the_command_cannot_do_is_one_sentence(tmp_path, capsys):
+    corpus, made = tmp_path / "corpus.txt", tmp_path / "new" / "tokenizer.json"
+    corpus.write_text(ENGLISH + CZECH)
+    assert dispatch(["tokenizers", "train", "--corpus", str(corpus), "--vocab-size", "300", "--out", str(made)]) == 0
+    for arguments, said in (
+        (["train", "--vocab-size", "300", "--out", str(tmp_path)], "is a folder: give the file to write"),
+        (["compare"], "which tokenizers?"),
+        (["compare", str(made), "--params", "-3"], "--params is -3: it must be above 0"),
+    ):
+        assert dispatch(["tokenizers", *arguments, "--corpus", str(corpus)]) == 1
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isoflop.cli import dispatch
 from isoflop.cli import ledger as command
 from isoflop.tokens.blended import blended_loaders, open_sources
 from isoflop.tokens.ledger import Ledger
@@ -108,3 +109,20 @@ def test_command_prints_forward_and_backward(capsys: pytest.CaptureFixture[str])
 def test_source_without_tokens_is_refused() -> None:
     with pytest.raises(ValueError, match="'a' has no tokens"):
         Ledger(Mixture.constant((Source("a", "a"),), {"a": 1}), {"a": 0})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "which mixture?"),
+        ("web=1:5 web=2:6", "the source 'web' is given twice"),
+        ("web=1:5 --cap 0", "--cap is 0: it must be above 0"),
+        ("web=1:5 --tokens -4", "--tokens is -4: it must be above 0"),
+        ("web=1:5 --tokens 0", "--tokens is 0: it must be above 0"),
+    ],
+)
+def test_what_the_command_cannot_do_is_one_sentence(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(["ledger", *words.split()]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1

@@ -83,7 +83,9 @@ def resolved(a: Arguments) -> CleanConfig:
     from isoflop.corpus.pipeline.presets import preset
     from isoflop.corpus.pipeline.tables import from_table, read_table
 
-    if (a.preset is None) == (a.config is None):
+    if a.preset is not None and a.config is not None:
+        raise ValueError("--preset and --config both name the stages: give one of them")
+    if a.preset is None and a.config is None:
         raise ValueError(f"which stages? give --config FILE, or --preset with one of {', '.join(PRESETS)}")
     table = preset(a.preset) if a.preset is not None else read_table(a.config) if a.config else {}
     if a.corpus:

@@ -42,9 +42,15 @@ class Arguments:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop ledger", description=DESCRIPTION)
+    if not a.mixture:
+        raise ValueError("which mixture? give a run's directory or config file, or sources as NAME=WEIGHT:TOKENS")
+    if not 0 < a.cap < math.inf:
+        raise ValueError(f"--cap is {a.cap:g}: it must be above 0")
+    if a.tokens is not None and not 0 < a.tokens < math.inf:
+        raise ValueError(f"--tokens is {a.tokens:g}: it must be above 0")
     ledger, planned = typed(a.mixture) if "=" in a.mixture[0] else configured(a.mixture)
     largest, scarce = ledger.largest(a.cap)
-    total = a.tokens or planned or largest
+    total = a.tokens if a.tokens is not None else planned or largest
     if not 0 < total < math.inf:
         raise ValueError(f"a run of {total} tokens: give --tokens")
     entries = ledger.entries(total)
@@ -80,6 +86,8 @@ def typed(words: tuple[str, ...]) -> tuple[Ledger, None]:
     for word in words:
         name, _, rest = word.partition("=")
         weight, _, tokens = rest.partition(":")
+        if name in weights:
+            raise ValueError(f"the source {name!r} is given twice")
         try:
             weights[name], available[name] = float(weight), float(tokens)
         except ValueError:

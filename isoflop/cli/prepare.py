@@ -64,3 +64,6 @@ def main(arguments: list[str]) -> None:
     for name, split in manifest.splits.items():
         ratio = split.text_bytes / split.tokens
         print(f"{name:<11} {split.documents:>9,} documents {split.tokens:>14,} tokens  {ratio:.2f} bytes per token")
+    if bad := manifest.quarantine["bad"]:
+        of = f"{manifest.quarantine['records']:,}: {a.out / 'manifest.json'} says why"
+        print(f"{'left out':<11} {bad:>9,} bad records of {of}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,6 +91,9 @@ def _train(a: Train) -> None:
     from isoflop.corpus import documents
     from isoflop.tokens import train_tokenizer
 
+    if a.out.is_dir():
+        raise ValueError(f"{a.out} is a folder: give the file to write, such as {a.out / 'tokenizer.json'}")
+    a.out.parent.mkdir(parents=True, exist_ok=True)
     texts = (document.text for document in documents(a.corpus))
     tokenizer = train_tokenizer(texts, a.vocab_size, a.max_bytes, a.kind)
     tokenizer.save(a.out)
@@ -101,6 +105,10 @@ def _compare(a: Compare) -> None:
     from isoflop.tokens.compare import compare
     from isoflop.tokens.tokenizer import Tokenizer
 
+    if not a.files:
+        raise ValueError("which tokenizers? give one tokenizer.json or more")
+    if not 0 < a.params < math.inf:
+        raise ValueError(f"--params is {a.params:g}: it must be above 0")
     tokenizers = {str(file): Tokenizer.load(file) for file in a.files}
     found = compare(tokenizers, documents(a.corpus), a.by, a.group_bytes)
     if a.json:
