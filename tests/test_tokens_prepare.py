@@ -213,7 +213,7 @@ def test_killed_in_any_stage_it_leaves_no_manifest_and_starts_again_cleanly(conf
 import os, signal, sys
 from pathlib import Path
 from isoflop.tokens import PrepareConfig, prepare
-sys.modules["isoflop.tokens.prepare"]._BATCH_BYTES = 1000
+sys.modules["isoflop.tokens.batches"].CHARACTERS = 1000
 
 def die(stage, done, total):
     if stage == {stage!r} and done >= total / 2:

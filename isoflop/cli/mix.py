@@ -47,7 +47,7 @@ class Arguments:
         context: Tokens a proxy sees at once.
         workers: Worker processes; by default one per core.
         seed: Seed of mixtures, initial weights and order.
-        dry_run: Print every proxy's mixture and what they cost, and do nothing.
+        dry_run: Print every proxy's mixture and what they cost; with --minutes this machine's speed is measured once.
         json: Print the answer as JSON.
     """
 

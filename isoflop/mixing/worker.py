@@ -10,31 +10,25 @@ import sys
 from pathlib import Path
 
 from isoflop import config as configuration
-from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
+from isoflop.interrupt import follow_parent
 from isoflop.mixing.layout import CONFIG, proxies
 from isoflop.mixing.settings import MixConfig
+from isoflop.sweeps.executor import exit_status
 
 
-def main(folder: Path, lane: str) -> int:
-    """Train and measure the proxies of ``lane`` that are not done; returns the exit status."""
+def main(folder: Path, lane: str) -> None:
+    """Train and measure the proxies of ``lane`` that are not done."""
     from isoflop.mixing.measure import measure
     from isoflop.training.loop import train
 
     config = configuration.load(MixConfig, folder / CONFIG)
     first, step = map(int, lane.split("-of-"))
-    try:
-        for proxy in proxies(folder)[first::step]:
-            if proxy.losses is None:
-                train(proxy.run.config, proxy.run.path)
-                measure(config, folder, proxy.run)
-    except Interrupted:
-        return INTERRUPTED
-    except (ValueError, FloatingPointError, OSError) as error:
-        print(f"{lane}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    for proxy in proxies(folder)[first::step]:
+        if proxy.losses is None:
+            train(proxy.run.config, proxy.run.path)
+            measure(config, folder, proxy.run)
 
 
 if __name__ == "__main__":
     follow_parent()
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    sys.exit(exit_status(sys.argv[2], lambda: main(Path(sys.argv[1]), sys.argv[2])))

@@ -82,6 +82,18 @@ class Pool:
         self.running.clear()
 
 
+def exit_status(name: str, work: Callable[[], None]) -> int:
+    """Do a worker's job called ``name``; returns the exit status that :class:`Pool` reads, 1 after a sentence."""
+    try:
+        work()
+    except Interrupted:
+        return INTERRUPTED
+    except (ValueError, FloatingPointError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def worker_environment() -> dict[str, str]:
     """The environment of a worker: one thread for mathematics, and compiling inside its own process."""
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), "1")

@@ -10,27 +10,21 @@ import sys
 from pathlib import Path
 
 from isoflop.files import locked
-from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
+from isoflop.interrupt import follow_parent
+from isoflop.sweeps.executor import exit_status
 from isoflop.sweeps.layout import laid_out
 
 
-def main(sweep: Path, name: str) -> int:
-    """Train the unfinished runs of the column called ``name``; returns the exit status."""
+def main(sweep: Path, name: str) -> None:
+    """Train the unfinished runs of the column called ``name``."""
     from isoflop.training.loop import train
 
     column = next(c for c in laid_out(sweep) if c.name == name)
-    try:
-        with locked(sweep / name / ".lock"):
-            for run, settings in column.runs:
-                train(settings, sweep / run)
-    except Interrupted:
-        return INTERRUPTED
-    except (ValueError, FloatingPointError, OSError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    with locked(sweep / name / ".lock"):
+        for run, settings in column.runs:
+            train(settings, sweep / run)
 
 
 if __name__ == "__main__":
     follow_parent()
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    sys.exit(exit_status(sys.argv[2], lambda: main(Path(sys.argv[1]), sys.argv[2])))

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.corpus import CorpusError, Document
+from isoflop.tokens.batches import batches
 from isoflop.tokens.selection import group_of
 from isoflop.tokens.tokenizer import Tokenizer
 
 ALL = "all"
-_BATCH_CHARACTERS = 1 << 20
 _NUMBERS = ("0123456789", "7", "x10", "3.14159", " 2024", "1000000")
 
 
@@ -86,7 +86,7 @@ def compare(
     """
     texts: dict[str, Text] = {ALL: Text()}
     counts = {name: Counts(tokenizer) for name, tokenizer in tokenizers.items()}
-    for batch in _batches(_sample(documents, by, group_bytes)):
+    for batch in batches(_sample(documents, by, group_bytes)):
         for group, text in batch:
             for total in (texts.setdefault(group, Text()), texts[ALL]):
                 total.documents += 1
@@ -124,15 +124,3 @@ def _group(document: Document, by: str) -> str:
     if not said and by == "source":
         return group_of(document.place)
     return str(said or "unstated")
-
-
-def _batches(sample: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    batch, size = [], 0
-    for group, text in sample:
-        batch.append((group, text))
-        size += len(text)
-        if size >= _BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

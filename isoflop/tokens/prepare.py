@@ -23,6 +23,7 @@ from isoflop.corpus import CorpusError, Document, Reading, documents
 from isoflop.files import NO_SPACE, TEMPORARY, locked
 from isoflop.keys import derive_key
 from isoflop.progress import Report, silent
+from isoflop.tokens.batches import batches
 from isoflop.tokens.manifest import FORMAT, MANIFEST, TOKENIZER, Manifest, Split
 from isoflop.tokens.selection import LOW_HALF, Mask, Survey, content_hash, survey
 from isoflop.tokens.shards import ShardWriter
@@ -30,7 +31,6 @@ from isoflop.tokens.tokenizer import Tokenizer
 from isoflop.tokens.train import LARGEST_SAMPLE, check_tokenizer, train_tokenizer
 
 LOCK = ".isoflop-lock"
-_BATCH_BYTES = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _encode(
     begin, end = np.array([tokenizer.bos], np.uint32), np.array([tokenizer.eos], np.uint32)
     done, total = 0, float(found.text_bytes[roles.kept].sum())
     try:
-        for batch in _batches(_reread(config, found, roles.kept), found.text_bytes):
+        for batch in batches(_reread(config, found, roles.kept)):
             encoded = tokenizer.encode_batch([text for _, text in batch])
             rows: dict[str, list[NDArray[np.uint32]]] = {name: [] for name in writers}
             for (index, _), ids in zip(batch, encoded, strict=True):
@@ -228,18 +228,6 @@ def _reread(config: PrepareConfig, found: Survey, wanted: Mask) -> Iterator[tupl
         if index == last:
             return
     raise CorpusError(f"{config.corpus} changed while it was being read: start again when nothing writes to it.")
-
-
-def _batches(numbered: Iterator[tuple[int, str]], sizes: NDArray[np.int64]) -> Iterator[list[tuple[int, str]]]:
-    batch, size = [], 0
-    for index, text in numbered:
-        batch.append((index, text))
-        size += int(sizes[index])
-        if size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _existing(config: PrepareConfig, out: Path) -> Manifest:

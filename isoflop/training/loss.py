@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-IGNORED = -1  # the target of padding
+from isoflop.tokens.packing import PADDING
+
 CHUNK_ELEMENTS = 1 << 20  # logits held at once: 4 MB in fp32, about a core's share of cache
 
 
@@ -43,7 +44,7 @@ def chunk_gradient(
 
 def chunk_loss(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     """Summed loss of one chunk, in fp32."""
-    return torch.nn.functional.cross_entropy((hidden @ head.T).float(), targets, reduction="sum", ignore_index=IGNORED)
+    return torch.nn.functional.cross_entropy((hidden @ head.T).float(), targets, reduction="sum", ignore_index=PADDING)
 
 
 @cache

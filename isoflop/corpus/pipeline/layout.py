@@ -1,14 +1,15 @@
 """Where everything of a cleaning lies, and the passes in which it is done.
 
-::
+In the folder of a cleaning::
 
-    out/clean.toml               the config, every threshold written out
-    out/documents/000000.jsonl.zst …
-    out/summary.json             the account of every stage
-    out/examples.json            documents dropped, kept and edited
-    out/quarantine.jsonl         records that could not be read
-    out/timing.json              seconds of every stage, the one file that differs between two runs
-    out/work/                    what resumption needs; may be removed when the summary is there
+    clean.toml               the config, every threshold written out
+    documents/000000.jsonl.zst …
+    summary.json             the account of every stage
+    examples.json            documents dropped, kept and edited
+    quarantine.jsonl         records that could not be read
+    timing.json              seconds of every stage; it and the page that shows them differ between two runs
+    report.html              the page
+    work                     a folder of what resumption needs; may be removed when the summary is there
 
 Stages are fused into passes over the shards. A stage that must have seen the whole corpus ends a pass, with its
 survey, and its verdicts begin the next one: so that the corpus is read and written as seldom as can be.
