@@ -27,7 +27,8 @@ from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
 from isoflop.tokens.manifest import FORMAT, TOKENIZER, Manifest
 from isoflop.tokens.mixture import Blend, Mixture, Source
 from isoflop.tokens.shards import ShardWriter
-from isoflop.tokens.tokenizer import Tokenizer, train_tokenizer
+from isoflop.tokens.tokenizer import Tokenizer
+from isoflop.tokens.train import train_tokenizer
 
 NAMES = ("web", "code", "maths")
 SOURCES = tuple(Source(name, name) for name in NAMES)
@@ -93,8 +94,8 @@ def training_step(folder: Path, context: int, rounds: int) -> dict[str, float]:
     from isoflop.planning.ladder import shape_for
     from isoflop.planning.schedule import BatchRamp, Schedule
     from isoflop.training.config import TrainConfig
-    from isoflop.training.loop import Trainer
     from isoflop.training.run import Run
+    from isoflop.training.trainer import Trainer
 
     torch.set_num_threads(1)
     vocab = Tokenizer.load(folder / "web" / TOKENIZER).vocab_size

@@ -121,9 +121,9 @@ def run_steps(case: Case, shape: Shape, steps: int) -> None:
     from isoflop.planning.schedule import BatchRamp, Schedule
     from isoflop.training.checkpoint import Progress
     from isoflop.training.config import TrainConfig
-    from isoflop.training.loop import ALONE, Trainer
     from isoflop.training.optimizer import build_optimizer
     from isoflop.training.run import Run
+    from isoflop.training.trainer import ALONE, Trainer
 
     class RandomTokens:
         def batch(self, first: int, count: int) -> np.ndarray:

@@ -21,9 +21,10 @@ from isoflop.planning.schedule import ContextRamp, Schedule
 from isoflop.planning.shape import Shape
 from isoflop.training import checkpoint
 from isoflop.training.config import Branch, TrainConfig
-from isoflop.training.loop import Trainer, train
+from isoflop.training.loop import train
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
+from isoflop.training.trainer import Trainer
 from isoflop.training.validation import Validation
 
 Make = Callable[..., TrainConfig]

@@ -19,8 +19,9 @@ from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.mixture import Blend, Mixture, Source
 from isoflop.training import checkpoint, data
 from isoflop.training.config import Branch, TrainConfig
-from isoflop.training.loop import Trainer, train
+from isoflop.training.loop import train
 from isoflop.training.run import Run
+from isoflop.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
 

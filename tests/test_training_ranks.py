@@ -19,9 +19,10 @@ from isoflop.progress import silent
 from isoflop.training import checkpoint
 from isoflop.training.config import TrainConfig
 from isoflop.training.launch import train_with
-from isoflop.training.loop import Trainer, train
+from isoflop.training.loop import train
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
+from isoflop.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
 TWO = [sorted(os.sched_getaffinity(0))[0]] * 2 if hasattr(os, "sched_getaffinity") else [0, 0]

@@ -26,7 +26,7 @@ def load_run(path: Path) -> tuple[Llama, Tokenizer]:
     if newest is None:
         raise ValueError(f"{path} has no complete checkpoint to load; train it first")
     model = Llama(config.shape)
-    checkpoint.load(newest, model)
+    checkpoint.load_weights(newest, model)
     return model, TokenDataset.open(path / config.sources[0].data).tokenizer
 
 

@@ -51,5 +51,5 @@ def load(run: Run) -> Llama:
     compiled, _ = compile_for(config.compile, device, config.flops)
     model = Llama(config.shape, compute=precision_for(config.precision, device), compiled=compiled)
     model.to(device)
-    checkpoint.load(newest, model)
+    checkpoint.load_weights(newest, model)
     return model

@@ -18,12 +18,20 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from isoflop.planning.experts import Experts
+from isoflop.planning.rope import RopeScaling
+
 Convention = Literal["total", "matmul", "body"]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The integers that make a Llama. ``context`` is the longest that it trains at, in tokens."""
+    """The numbers that make a Llama. ``context`` is the longest that it trains at, in tokens.
+
+    ``rope_scaling`` is Llama 3.1's; ``experts`` make every feed-forward part a mixture of experts. What no Llama has is
+    off by default: ``qk_norm`` (RMSNorm of every query and key head), ``attention_cap`` and ``logit_cap`` (c·tanh(x/c)
+    of attention's scores and of the logits; 0 for none).
+    """
 
     layers: int
     width: int
@@ -35,6 +43,11 @@ class Shape:
     tied: bool = True
     rope_theta: float = 10_000.0
     norm_eps: float = 1e-5
+    rope_scaling: RopeScaling | None = None
+    experts: Experts | None = None
+    qk_norm: bool = False
+    attention_cap: float = 0.0
+    logit_cap: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a shape that cannot be built, saying which number is at fault."""

@@ -45,10 +45,10 @@ from isoflop.progress import Report, console, silent
 from isoflop.training.config import OptimizerConfig
 from isoflop.training.hardware import compile_for, device_for, precision_for
 from isoflop.training.launch import together
-from isoflop.training.loop import ALONE
 from isoflop.training.loss import CHUNK_ELEMENTS, cross_entropy
 from isoflop.training.optimizer import build_optimizer
 from isoflop.training.ranks import Ranks, gradients
+from isoflop.training.trainer import ALONE
 
 SIZES = (512, 1024, 2048, 4096)
 """Widths of the square products among which the best counts."""

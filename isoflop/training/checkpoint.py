@@ -1,7 +1,8 @@
 """Checkpoints: everything a run needs to go on bit by bit, in one folder that is either complete or ignored.
 
-A checkpoint at T tokens is ``checkpoints/T/``: ``model.safetensors``, ``optimizer.safetensors`` and, written last,
-``checkpoint.json`` with the counters and a checksum of each file. It is filled under a temporary name and renamed.
+A checkpoint at T tokens is ``checkpoints/T/``: a safetensors file for each part of the run that has tensors (``parts``)
+and, written last, ``checkpoint.json`` with the counters, the parts' other state and a checksum of each file. It is
+filled under a temporary name and renamed.
 No random state is kept because none is used after initialisation: the order of data is arithmetic. A damaged
 checkpoint is said aloud and the one before it used. Left out: sharded and asynchronous saving.
 """
@@ -11,17 +12,18 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import xxhash
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from isoflop.files import TEMPORARY, write_folder
+from isoflop.training.parts import Part, Weights
 
 MARKER = "checkpoint.json"
 
@@ -40,28 +42,27 @@ def folder(run: Path, tokens: int) -> Path:
     return run / "checkpoints" / f"{tokens:016d}"
 
 
-def save(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> Path:
+def save(run: Path, progress: Progress, parts: Mapping[str, Part]) -> Path:
     """Write a checkpoint and return its folder."""
+    contents = {name: (part.tensors(), part.record()) for name, part in parts.items()}
+    return write(run, progress, contents)
+
+
+def write(run: Path, progress: Progress, contents: Mapping[str, tuple[dict[str, Tensor], dict[str, Any]]]) -> Path:
+    """Write what parts gave, tensors and other state by name, as one checkpoint; return its folder."""
 
     def fill(path: Path) -> None:
-        tensors = {name: p.detach().contiguous() for name, p in model.named_parameters()}
-        (path / "model.safetensors").write_bytes(serialise(tensors))
-        (path / "optimizer.safetensors").write_bytes(serialise(optimizer_tensors(model, optimizer)))
+        for name, (tensors, _) in contents.items():
+            if tensors:
+                (path / f"{name}.safetensors").write_bytes(serialise(tensors))
         checksums = {file.name: checksum(file) for file in sorted(path.iterdir())}
-        (path / MARKER).write_text(json.dumps(asdict(progress) | {"files": checksums}, indent=1))
+        records = {name: record for name, (_, record) in contents.items() if record}
+        marker = asdict(progress) | {"parts": records, "files": checksums}
+        (path / MARKER).write_text(json.dumps(marker, indent=1))
 
     path = folder(run, progress.tokens)
     write_folder(path, fill)
     return path
-
-
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state with the parameters' names: ``name/exp_avg`` and so on."""
-    return {
-        f"{name}/{key}": value.detach().contiguous()
-        for name, parameter in model.named_parameters()
-        for key, value in optimizer.state[parameter].items()
-    }
 
 
 def checksum(file: Path) -> str:
@@ -94,8 +95,8 @@ def latest(run: Path) -> Path | None:
     return next((path for path in candidates if read_marker(path)), None)
 
 
-def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Progress:
-    """Restore a model, and its optimiser if given, from a checkpoint folder; returns its counters.
+def load(path: Path, parts: Mapping[str, Part]) -> Progress:
+    """Restore these parts from a checkpoint folder; returns its counters. A part that it does not hold is left alone.
 
     Raises ValueError when the checkpoint is missing or damaged, or belongs to a model of another shape.
     """
@@ -105,27 +106,21 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None =
             f"{path} holds no complete checkpoint; remove {path.parent.parent} to train that run again, "
             f"or restore the folder"
         )
-    tensors = load_file(path / "model.safetensors")
-    parameters = dict(model.named_parameters())
-    if error := mismatch({n: p.shape for n, p in parameters.items()}, {n: t.shape for n, t in tensors.items()}):
-        raise ValueError(f"{path} is the checkpoint of another model: {error}; use the config of its own run")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
-    if optimizer is not None:
-        for key, value in load_file(path / "optimizer.safetensors").items():
-            name, field = key.rsplit("/", 1)
-            optimizer.state[parameters[name]][field] = value.to(parameters[name].device)
+    records = marker.get("parts", {})
+    for name, part in parts.items():
+        file = f"{name}.safetensors"
+        tensors = load_file(path / file) if file in marker["files"] else {}
+        if tensors or name in records:
+            try:
+                part.restore(tensors, records.get(name, {}))
+            except ValueError as error:
+                raise ValueError(f"{path} does not fit this run: {error}") from None
     return Progress(marker["tokens"], marker["step"], marker["seconds"])
 
 
-def mismatch(expected: dict[str, torch.Size], found: dict[str, torch.Size]) -> str | None:
-    """The first difference between two sets of parameter shapes, in words."""
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            ours, theirs = (tuple(s[name]) if name in s else "no tensor" for s in (expected, found))
-            return f"{name} is {theirs} there and {ours} here"
-    return None
+def load_weights(path: Path, model: nn.Module) -> Progress:
+    """Restore a model alone; see :func:`load`."""
+    return load(path, {"model": Weights(model)})
 
 
 def retain(run: Path, keep: set[int]) -> None:
