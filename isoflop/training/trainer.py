@@ -28,6 +28,7 @@ from isoflop.training import checkpoint, data
 from isoflop.training.branch import branch_point, check_branch_data
 from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
+from isoflop.training.expert_load import load_metrics, no_load
 from isoflop.training.hardware import compile_for, device_for, precision_for
 from isoflop.training.loss import cross_entropy
 from isoflop.training.optimizer import build_optimizer
@@ -122,7 +123,7 @@ class Trainer:
         size, rate = self.config.batch.at(consumed), self.config.schedule.learning_rate(consumed)
         wishes = torch.tensor(float(stop), device=self.device)
         loss = self.accumulate(consumed, size)
-        self.ranks.add(*gradients(self.model), loss, wishes)
+        self.ranks.add(*gradients(self.model), loss, wishes, self.load)
         norm = self.descend(consumed, rate, float(loss))
         seconds = time.perf_counter() - started
         self.progress = Progress(consumed + size, self.progress.step + 1, self.progress.seconds + seconds)
@@ -135,23 +136,30 @@ class Trainer:
             "context": self.config.contexts.at(consumed),
             "gradient_norm": norm,
             "seconds": round(self.progress.seconds, 4),
-        }
+        } | load_metrics(self.load)
         return line, bool(wishes)
 
     def accumulate(self, consumed: int, size: int) -> Tensor:
         """Add this rank's share of the batch's gradient to the parameters; returns its share of the loss."""
         loss = torch.zeros((), device=self.device)
+        self.load = no_load(self.config.shape, self.device)
         padded, targets = self.config.packing == "fit", self.targets(consumed, size)
         loader = self.loaders[self.config.contexts.at(consumed)]
         for tokens in self.micro_batches(consumed, size):
             inputs = tokens[:, :-1].clamp(min=0) if padded else tokens[:, :-1]
             documents = loader.document_ids(tokens[:, :-1]) if self.config.document_mask else None
             nats = cross_entropy(
-                self.model.hidden(inputs, documents), self.model.head, tokens[:, 1:], fast=self.model.compiled, padded=padded
+                self.model.hidden(inputs, documents),
+                self.model.head,
+                tokens[:, 1:],
+                fast=self.model.compiled,
+                padded=padded,
             )
-            piece = nats / targets
+            piece = (nats + self.model.routing.penalty) / targets
             piece.backward()  # type: ignore[no-untyped-call]
-            loss += piece.detach()
+            loss += nats.detach() / targets
+            if self.config.shape.experts is not None:
+                self.load += self.model.routing.load
         return loss
 
     def descend(self, consumed: int, rate: float, loss: float) -> float:
