@@ -56,6 +56,13 @@ class Tokenizer:
             raise ValueError(f"the tokenizer has no special token {name}; it has {known}.")
         return int(self._control[name])
 
+    def name_of(self, number: int) -> str:
+        """How the special token of this id is written, such as ``"<|eot_id|>"``; a ValueError if it is not one."""
+        for name, found in self._control.items():
+            if found == number:
+                return str(name)
+        raise ValueError(f"the tokenizer has no special token with the id {number}.")
+
     def encode(self, text: str) -> list[int]:
         """The ids of a text; never a special token, and no begin or end is added."""
         ids: list[int] = self.encode_batch([text])[0].tolist()
@@ -93,14 +100,14 @@ class Tokenizer:
     @property
     def kind(self) -> str:
         """The algorithm and its alphabet: "bpe" and "unigram" are of bytes, "sentencepiece-bpe" falls back on them."""
-        model = self._description["model"]
+        model = self.description["model"]
         name = str(model["type"]).lower()
         return f"sentencepiece-{name}" if model.get("byte_fallback") else name
 
     @cached_property
     def byte_lengths(self) -> NDArray[np.int64]:
         """How many bytes of UTF-8 each id stands for, shape (vocab_size,); 0 for special tokens."""
-        spelled = _spelling(self._description)
+        spelled = _spelling(self.description)
         lengths = np.zeros(self.vocab_size, dtype=np.int64)
         for token, number in self._backend.get_vocab(with_added_tokens=False).items():
             lengths[number] = spelled(token)
@@ -114,7 +121,8 @@ class Tokenizer:
         return control
 
     @cached_property
-    def _description(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
+        """What its ``tokenizer.json`` holds; not to be changed."""
         return dict(json.loads(self._backend.to_str()))
 
     @property
