@@ -7,7 +7,7 @@ there yet. What belongs beside the weights (tokenizer, generation config) is giv
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from isoflop.model.stream import Entry, shards, write_safetensors
 from isoflop.planning.shape import Shape
 from isoflop.progress import Report, silent
 
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "f16": torch.float16}
 SHAPE = "shape.json"
 WEIGHTS = "model.safetensors"
 
 
-def hub_files(shape: Shape, dtype: torch.dtype, shard_bytes: int) -> dict[str, list[Entry]]:
+def hub_weights(shape: Shape, dtype: torch.dtype, shard_bytes: int) -> dict[str, list[Entry]]:
     """The tensors of each weights file of a Hugging Face folder, by the file's name."""
     if shard_bytes < 1:
         raise ValueError(f"a shard of {shard_bytes} bytes holds nothing; give a positive size")
@@ -63,7 +64,7 @@ def export_hub(
     report: Report = silent,
 ) -> None:
     """Write a folder that transformers loads; ``boundaries`` are the ids of begin and end, ``beside`` further files."""
-    files = hub_files(source.shape, dtype, shard_bytes)
+    files = hub_weights(source.shape, dtype, shard_bytes)
     where = spans(source.shape, HUGGING_FACE)
     begin, end = boundaries or (None, None)
 
@@ -89,7 +90,9 @@ def export_hub(
     write_new(out, fill)
 
 
-def export_ours(source: Source, out: Path, *, beside: Mapping[str, bytes] | None = None, report: Report = silent) -> None:
+def export_ours(
+    source: Source, out: Path, *, beside: Mapping[str, bytes] | None = None, report: Report = silent
+) -> None:
     """Write a folder that a run can start from: our names and joined matrices, in the types that the source has."""
     sizes = parameters(source.shape)
     entries = [Entry(name, source.dtype(name), size) for name, size in sizes.items()]
@@ -104,12 +107,17 @@ def export_ours(source: Source, out: Path, *, beside: Mapping[str, bytes] | None
     write_new(out, fill)
 
 
-def write_new(out: Path, fill: Any) -> None:
-    """Write a folder whole; a ValueError where there is something already, which is never replaced."""
+def write_new(out: Path, fill: Callable[[Path], None]) -> None:
+    """Write a folder whole."""
+    refuse_existing(out)
+    write_folder(out, fill)
+
+
+def refuse_existing(out: Path) -> None:
+    """A ValueError where there is something already, which is never replaced; the folder around it is made."""
     if out.exists():
         raise ValueError(f"{out} is there already; remove it or choose another place")
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_folder(out, fill)
 
 
 class Told:

@@ -2,8 +2,8 @@
 
 Rotary scaling is read in both spellings, ``rope_scaling`` beside ``rope_theta`` and transformers 5's
 ``rope_parameters``, and written in the first, which every version reads. A config that describes another network
-(biases, sliding windows, other activations, other heads, other ways to stretch positions) is refused by the key, because
-weights that load without a word and compute something else are the field's commonest conversion error.
+(biases, sliding windows, other activations, other heads, other ways to stretch positions) is refused by the key,
+because weights that load without a word and then compute something else are the error that is hardest to find.
 """
 
 from __future__ import annotations

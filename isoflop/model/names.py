@@ -16,7 +16,7 @@ from isoflop.planning.shape import Shape
 
 @dataclass(frozen=True)
 class Dialect:
-    """Names of tensors: ``once`` of those outside the blocks, ``within`` of those inside, after ``block`` and a number."""
+    """Names of tensors: ``once`` outside the blocks, ``within`` inside them after ``block``, which takes the number."""
 
     once: Mapping[str, str]
     block: str

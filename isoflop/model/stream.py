@@ -68,4 +68,4 @@ def write_tensor(file: BinaryIO, entry: Entry, tensor: Tensor) -> None:
     """Append one tensor's bytes, cast to the entry's type."""
     assert tuple(tensor.shape) == entry.shape, f"{entry.name} is {tuple(tensor.shape)}, not {entry.shape}"
     data = tensor.to(device="cpu", dtype=entry.dtype).contiguous()
-    file.write(memoryview(data.reshape(-1).view(torch.uint8).numpy()))
+    file.write(data.reshape(-1).view(torch.uint8).numpy().data)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from isoflop.files import write_bytes
 from isoflop.tokens.engines import Engine, Library, fastest
+from isoflop.tokens.foreign import lossless
 from isoflop.tokens.probes import PROBES
 from isoflop.tokens.specials import BOUNDARIES
 
@@ -130,24 +131,30 @@ class Tokenizer:
         """Of everything that decides which ids a text gets."""
         return xxhash.xxh3_128_hexdigest(self._backend.to_str().encode())
 
+    def to_bytes(self) -> bytes:
+        """A ``tokenizer.json`` in the format of Hugging Face's tokenizers, also read by transformers."""
+        return bytes(self._backend.to_str(pretty=True).encode())
+
     def save(self, path: str | Path) -> None:
-        """Write ``tokenizer.json`` in the format of Hugging Face's tokenizers, also read by transformers."""
-        write_bytes(Path(path), self._backend.to_str(pretty=True).encode())
+        """Write ``tokenizer.json``."""
+        write_bytes(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
-        """Read a ``tokenizer.json``, one that isoflop wrote or another's.
+        """Read a ``tokenizer.json``, one that isoflop wrote or another's, or the one in a folder, such as a model's.
 
         A ValueError if it is none, has no begin and end of document, or breaks a promise of this module. All
-        tokens that another's file adds to its model are special here, whether or not the file says so.
+        tokens that another's file adds to its model are special here, whether or not the file says so; Llama 1 and 2's
+        keep their ids but not the changes that they make to a text (``tokens.foreign``).
         """
+        path = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
         try:
-            description = json.loads(Path(path).read_text(encoding="utf-8"))
+            description = json.loads(path.read_text(encoding="utf-8"))
             for token in description["added_tokens"]:
                 token["special"] = True
             # A file may ask for texts to be cut off or filled up to some length, which would not be lossless.
             description |= {"truncation": None, "padding": None}
-            tokenizer = cls(tokenizers.Tokenizer.from_str(json.dumps(description)))
+            tokenizer = cls(tokenizers.Tokenizer.from_str(json.dumps(lossless(description))))
             tokenizer._check()
         except OSError as error:
             raise ValueError(f"cannot read the tokenizer {os.fspath(path)}: {error.strerror}.") from error

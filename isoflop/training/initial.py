@@ -36,7 +36,9 @@ def begin(run: Path, initial: str, shape: Shape, weights: Part, *, write: bool) 
     now = record(initial, source)
     before = json.loads((run / FILE).read_text()) if (run / FILE).exists() else now
     if before != now:
-        raise ValueError(f"the weights at {path} are not those that {run} began with; restore them or start another run")
+        raise ValueError(
+            f"the weights at {path} are not those that {run} began with; restore them or start another run"
+        )
     if write:
         write_json(run / FILE, now)
     weights.restore(Lazy(source), {})
