@@ -16,6 +16,8 @@ COMMANDS = {
     "prepare": "a corpus into a tokenizer and token shards",
     "tokenizers": "train a tokenizer, or put several side by side on a corpus",
     "train": "one run from a config file, or go on with it",
+    "import": "a Hugging Face or GGUF Llama as weights that a run can begin with",
+    "export": "a run's weights as a Hugging Face folder or a GGUF file",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
     "sweep": "an IsoFLOP grid of small runs",
     "mix": "which mixture of sources to train on, from many small proxies",
@@ -85,7 +87,7 @@ def run(name: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except ModuleNotFoundError as error:
-        extra = {"torch": "train", "matplotlib": "report"}.get(error.name or "")
+        extra = {"torch": "train", "matplotlib": "report", "gguf": "gguf"}.get(error.name or "")
         if extra is None:
             raise
         print(f"isoflop: this needs {error.name}: pip install 'isoflop[{extra}]'", file=sys.stderr)

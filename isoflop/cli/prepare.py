@@ -27,7 +27,8 @@ class Arguments:
             compressed (.gz, .zst), or "python".
         vocab_size: Size of the vocabulary to train, special tokens included.
         tokenizer_kind: Kind of tokenizer to train: bpe, sentencepiece-bpe or unigram.
-        tokenizer: A tokenizer.json to use instead of training one, so that corpora share it and can be mixed.
+        tokenizer: A tokenizer.json, or a folder with one such as a Hugging Face model's, to use instead of training
+            one: corpora that share it can be mixed, and a run can go on from that model.
         validation_fraction: Share of documents held out, chosen by a hash of their content.
         max_bytes: Read at most this much text, sampled from every source.
         seed: Seed of the split, the sample and the order.

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from isoflop.files import write_bytes
 from isoflop.tokens.engines import Engine, Library, fastest
+from isoflop.tokens.foreign import lossless
 from isoflop.tokens.probes import PROBES
 from isoflop.tokens.specials import BOUNDARIES
 
@@ -55,6 +56,13 @@ class Tokenizer:
             known = ", ".join(self._control) or "none"
             raise ValueError(f"the tokenizer has no special token {name}; it has {known}.")
         return int(self._control[name])
+
+    def name_of(self, number: int) -> str:
+        """How the special token of this id is written, such as ``"<|eot_id|>"``; a ValueError if it is not one."""
+        for name, found in self._control.items():
+            if found == number:
+                return str(name)
+        raise ValueError(f"the tokenizer has no special token with the id {number}.")
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; never a special token, and no begin or end is added."""
@@ -93,14 +101,14 @@ class Tokenizer:
     @property
     def kind(self) -> str:
         """The algorithm and its alphabet: "bpe" and "unigram" are of bytes, "sentencepiece-bpe" falls back on them."""
-        model = self._description["model"]
+        model = self.description["model"]
         name = str(model["type"]).lower()
         return f"sentencepiece-{name}" if model.get("byte_fallback") else name
 
     @cached_property
     def byte_lengths(self) -> NDArray[np.int64]:
         """How many bytes of UTF-8 each id stands for, shape (vocab_size,); 0 for special tokens."""
-        spelled = _spelling(self._description)
+        spelled = _spelling(self.description)
         lengths = np.zeros(self.vocab_size, dtype=np.int64)
         for token, number in self._backend.get_vocab(with_added_tokens=False).items():
             lengths[number] = spelled(token)
@@ -114,7 +122,8 @@ class Tokenizer:
         return control
 
     @cached_property
-    def _description(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
+        """What its ``tokenizer.json`` holds; not to be changed."""
         return dict(json.loads(self._backend.to_str()))
 
     @property
@@ -122,24 +131,30 @@ class Tokenizer:
         """Of everything that decides which ids a text gets."""
         return xxhash.xxh3_128_hexdigest(self._backend.to_str().encode())
 
+    def to_bytes(self) -> bytes:
+        """A ``tokenizer.json`` in the format of Hugging Face's tokenizers, also read by transformers."""
+        return bytes(self._backend.to_str(pretty=True).encode())
+
     def save(self, path: str | Path) -> None:
-        """Write ``tokenizer.json`` in the format of Hugging Face's tokenizers, also read by transformers."""
-        write_bytes(Path(path), self._backend.to_str(pretty=True).encode())
+        """Write ``tokenizer.json``."""
+        write_bytes(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
-        """Read a ``tokenizer.json``, one that isoflop wrote or another's.
+        """Read a ``tokenizer.json``, one that isoflop wrote or another's, or the one in a folder, such as a model's.
 
         A ValueError if it is none, has no begin and end of document, or breaks a promise of this module. All
-        tokens that another's file adds to its model are special here, whether or not the file says so.
+        tokens that another's file adds to its model are special here, whether or not the file says so; Llama 1 and 2's
+        keep their ids but not the changes that they make to a text (``tokens.foreign``).
         """
+        path = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
         try:
-            description = json.loads(Path(path).read_text(encoding="utf-8"))
+            description = json.loads(path.read_text(encoding="utf-8"))
             for token in description["added_tokens"]:
                 token["special"] = True
             # A file may ask for texts to be cut off or filled up to some length, which would not be lossless.
             description |= {"truncation": None, "padding": None}
-            tokenizer = cls(tokenizers.Tokenizer.from_str(json.dumps(description)))
+            tokenizer = cls(tokenizers.Tokenizer.from_str(json.dumps(lossless(description))))
             tokenizer._check()
         except OSError as error:
             raise ValueError(f"cannot read the tokenizer {os.fspath(path)}: {error.strerror}.") from error

@@ -55,6 +55,9 @@ class TrainConfig:
         keep: token counts whose checkpoints are kept, for branches.
         branch: the trunk this run continues, if it is a branch.
         context: how the context grows; by default it is the shape's throughout.
+        initial: where the first weights are from instead of chance: a Hugging Face folder, another run, or what else
+            ``training.weights`` opens, relative to the run's directory or absolute. Its shape must be this one, but for
+            the context; a branch has its trunk's.
     """
 
     shape: Shape
@@ -78,11 +81,14 @@ class TrainConfig:
     keep: tuple[int, ...] = ()
     branch: Branch | None = None
     context: ContextRamp | None = None
+    initial: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a run without data or with two kinds of it, and contexts that do not fit the shape or the batches."""
         if bool(self.data) == (self.mixture is not None):
             raise ValueError("a run needs either data, one folder of prepared tokens, or a mixture of several")
+        if self.initial is not None and self.branch is not None:
+            raise ValueError("a branch begins with its trunk's weights; give either branch or initial")
         if self.packing == "fit" and self.contexts.first != self.shape.context:
             raise ValueError('packing = "fit" plans sequences of one length; with a context that grows, use "cut"')
         if self.contexts.last != self.shape.context:

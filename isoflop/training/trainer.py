@@ -30,6 +30,7 @@ from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
 from isoflop.training.expert_load import load_metrics, no_load
 from isoflop.training.hardware import compile_for, device_for, precision_for
+from isoflop.training.initial import begin
 from isoflop.training.loss import cross_entropy
 from isoflop.training.optimizer import build_optimizer
 from isoflop.training.parts import Moments, Part, Weights
@@ -108,12 +109,15 @@ class Trainer:
         return trainer
 
     def resume(self) -> None:
-        """Load the newest checkpoint, or a branch's beginning, and cut the metrics back to it."""
+        """Load the newest checkpoint, a branch's beginning or the initial weights, and cut the metrics back to it."""
         path = checkpoint.latest(self.run.path)
         if path is None and self.config.branch is not None:
             path = branch_point(self.run, self.config)
         if path is not None:
             self.progress = checkpoint.load(path, self.parts)
+        elif self.config.initial is not None:
+            initial, shape = self.config.initial, self.config.shape
+            begin(self.run.path, initial, shape, self.parts["model"], write=self.ranks.leads)
         if self.ranks.leads:
             self.run.rewind(self.progress.tokens)
 

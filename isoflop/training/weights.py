@@ -1,0 +1,73 @@
+"""Weights by a path, wherever they are from: a run, one of its checkpoints, an imported, Hugging Face or GGUF model.
+
+What a path is, its files say: nothing has to be told. Opening costs the reading of headers, and of a run's checkpoint
+its checksums.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from isoflop import config as configuration
+from isoflop.model.export import SHAPE, WEIGHTS
+from isoflop.model.hub import CONFIG, open_hub, read_json
+from isoflop.model.source import Source, Stored
+from isoflop.planning.shape import Shape
+from isoflop.tokens.manifest import TOKENIZER
+from isoflop.training import checkpoint
+from isoflop.training.run import Run
+
+
+def open_weights(path: Path) -> Source:
+    """The weights at ``path``. Raises ValueError where there are none, or they are damaged or no Llama's."""
+    if path.is_file() and path.suffix == ".gguf":
+        from isoflop.model.gguf_source import open_gguf
+
+        return open_gguf(path)
+    if (path / "config.toml").exists():
+        if (newest := checkpoint.latest(path)) is None:
+            raise ValueError(f"{path} has no complete checkpoint yet; train it first")
+        return open_checkpoint(newest)
+    if (path / checkpoint.MARKER).exists():
+        return open_checkpoint(path)
+    if (path / SHAPE).exists():
+        shape = configuration.from_dict(Shape, plain_shape(path), str(path / SHAPE))
+        return Stored.open(shape, path / WEIGHTS)
+    if (path / CONFIG).exists():
+        return open_hub(path)
+    raise ValueError(
+        f"there is no model at {path}: neither a run, a checkpoint, an imported model, a Hugging Face folder with "
+        f"{CONFIG}, nor a .gguf file"
+    )
+
+
+def open_checkpoint(path: Path) -> Stored:
+    """The weights of a checkpoint folder, whose run has the shape."""
+    if checkpoint.read_marker(path) is None:
+        raise ValueError(f"{path} holds no complete checkpoint; take another of the same run")
+    return Stored.open(run_of(path).config.shape, path / WEIGHTS)
+
+
+def run_of(path: Path) -> Run:
+    """The run of a checkpoint folder."""
+    run = Run(Path(os.path.normpath(path / ".." / "..")))
+    if not (run.path / "config.toml").exists():
+        raise ValueError(f"{path} is not inside its run, whose config.toml says what shape it has")
+    return run
+
+
+def tokenizer_beside(path: Path) -> Path | None:
+    """The ``tokenizer.json`` that belongs to the weights at ``path``, if there is one."""
+    folder = path if path.is_dir() else path.parent
+    if (folder / checkpoint.MARKER).exists():
+        folder = run_of(folder).path
+    if (folder / "config.toml").exists():
+        run = Run(folder)
+        folder = folder / run.config.sources[0].data
+    return folder / TOKENIZER if (folder / TOKENIZER).exists() else None
+
+
+def plain_shape(path: Path) -> dict[str, object]:
+    """The values of ``shape.json``."""
+    return read_json(path / SHAPE)
