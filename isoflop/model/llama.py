@@ -8,8 +8,8 @@ Parameters are kept in fp32 and cast to the compute type where they are used, so
 precision and the residual stream runs in bf16 where the hardware has it. Norms reduce in fp32. Query, key and
 value share one matrix, gate and up another: fewer and larger products. Rotary embeddings use the half-split
 layout of transformers. With ``recompute = "blocks"`` a block keeps only its input and is run again in the backward
-pass: a third more arithmetic for a fraction of the memory. Left out: dropout (no Llama has it), KV caches and
-document masks (they come with the inference and long-context rooms).
+pass: a third more arithmetic for a fraction of the memory. Left out: dropout (no Llama has it) and KV caches (they come
+with the inference room).
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from isoflop.model.attention import causal_attention
+from isoflop.model.attention import Mask, causal_attention
+from isoflop.model.flex import mask_for
+from isoflop.model.rotary import rotary_table, rotate
 from isoflop.planning.layout import Recompute
+from isoflop.planning.rope import RopeScaling
 from isoflop.planning.shape import Shape
 
 
@@ -34,27 +37,22 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return (x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps) * weight).to(x.dtype)
 
 
-def rotary_table(context: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of position × frequency, each (context, head_dim / 2), fp32."""
-    frequencies = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
-    return angles.cos().float(), angles.sin().float()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the halves of x (batch, time, heads, head_dim) by their position's angles."""
-    cos, sin = cos[:, None], sin[:, None]
-    first, second = x.float().chunk(2, -1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
-
-
-def attention(x: Tensor, qkv: Tensor, out: Tensor, cos: Tensor, sin: Tensor, heads: int, kv_heads: int) -> Tensor:
-    """Causal grouped-query self-attention of x (batch, time, width)."""
+def attention(
+    x: Tensor,
+    qkv: Tensor,
+    out: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+    documents: Mask = None,
+) -> Tensor:
+    """Causal grouped-query self-attention of x (batch, time, width), within ``documents`` where they are given."""
     batch, time, width = x.shape
     projected = F.linear(x, qkv.to(x.dtype)).view(batch, time, heads + 2 * kv_heads, width // heads)
     q, k, v = torch.split(projected, [heads, kv_heads, kv_heads], 2)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-    mixed = causal_attention(*(t.transpose(1, 2).contiguous() for t in (q, k, v)))
+    mixed = causal_attention(*(t.transpose(1, 2).contiguous() for t in (q, k, v)), documents)
     return F.linear(mixed.transpose(1, 2).reshape(batch, time, width), out.to(x.dtype))
 
 
@@ -77,9 +75,10 @@ def block(
     heads: int,
     kv_heads: int,
     eps: float,
+    documents: Mask = None,
 ) -> Tensor:
     """One decoder block on x (batch, time, width)."""
-    x = x + attention(rms_norm(x, norm1, eps), qkv, out, cos, sin, heads, kv_heads)
+    x = x + attention(rms_norm(x, norm1, eps), qkv, out, cos, sin, heads, kv_heads, documents)
     return x + swiglu(rms_norm(x, norm2, eps), gate_up, down)
 
 
@@ -117,11 +116,13 @@ class Block(nn.Module):
                 std /= math.sqrt(2 * self.shape.layers)
             nn.init.normal_(matrix, 0.0, std, generator=generator)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, apply: Callable[..., Tensor] = block) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, apply: Callable[..., Tensor] = block, documents: Mask = None
+    ) -> Tensor:
         """Apply this block by the given implementation of :func:`block`, eager or compiled."""
         s = self.shape
         weights = (self.norm1, self.qkv, self.out, self.norm2, self.gate_up, self.down)
-        return apply(x, *weights, cos, sin, s.heads, s.kv_heads, s.norm_eps)
+        return apply(x, *weights, cos, sin, s.heads, s.kv_heads, s.norm_eps, documents)
 
 
 class Llama(nn.Module):
@@ -145,9 +146,19 @@ class Llama(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.Parameter(torch.ones(shape.width))
         self.untied_head = None if shape.tied else nn.Parameter(torch.empty(shape.vocab, shape.width))
-        cos, sin = rotary_table(shape.context, shape.head_dim, shape.rope_theta)
+        cos, sin = rotary_table(shape.context, shape.head_dim, shape.rope_theta, shape.rope_scaling)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+
+    @torch.no_grad()
+    def set_rope(self, theta: float, scaling: RopeScaling | None = None) -> None:
+        """Turn to other rotary frequencies from the next forward pass on, as stages of longer context do.
+
+        The shape keeps those that the model was made with. The tables are overwritten, so compiled graphs stay.
+        """
+        tables = rotary_table(self.shape.context, self.shape.head_dim, theta, scaling)
+        for buffer, table in zip((self.cos, self.sin), tables, strict=True):
+            buffer.copy_(table)  # type: ignore[operator]
 
     def initialise(self, seed: int) -> Llama:
         """Fill the parameters from one seed, in a fixed order, on the CPU; returns the model."""
@@ -164,21 +175,26 @@ class Llama(nn.Module):
         """The output matrix (vocab, width): the embedding itself when tied."""
         return self.embedding if self.untied_head is None else self.untied_head
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """Final normalised states (batch, time, width) of token ids (batch, time), before the output head."""
+    def hidden(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
+        """Final normalised states (batch, time, width) of token ids (batch, time), before the output head.
+
+        ``documents`` (batch, time), integers, says which document of its row each token is of: a token sees those of
+        its own only, up to itself. A document is a run of equal ids. Positions are the row's all the same.
+        """
         time = tokens.shape[1]
         if time > self.shape.context:
             raise ValueError(f"{time} tokens do not fit this model's context of {self.shape.context}")
         cos, sin = self.cos[:time], self.sin[:time]  # type: ignore[index]
         x = F.embedding(tokens, self.embedding).to(self.compute)
         apply = compiled_block() if self.compiled else block
+        mask = None if documents is None else mask_for(documents, self.shape.head_dim)
         for layer in self.blocks:
             if self.recompute == "blocks":
-                x = checkpoint(layer, x, cos, sin, apply, use_reentrant=False, preserve_rng_state=False)
+                x = checkpoint(layer, x, cos, sin, apply, mask, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = layer(x, cos, sin, apply)
+                x = layer(x, cos, sin, apply, mask)
         return rms_norm(x, self.norm, self.shape.norm_eps)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (batch, time, vocab) of token ids (batch, time)."""
-        return F.linear(self.hidden(tokens), self.head.to(self.compute))
+    def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
+        """Logits (batch, time, vocab) of token ids (batch, time), of ``documents`` as in :meth:`hidden`."""
+        return F.linear(self.hidden(tokens, documents), self.head.to(self.compute))

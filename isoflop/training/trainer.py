@@ -157,10 +157,12 @@ class Trainer:
         """Add this rank's share of the batch's gradient to the parameters; returns its share of the loss."""
         loss = torch.zeros((), device=self.device)
         padded, targets = self.config.packing == "fit", self.targets(consumed, size)
+        loader = self.loaders[self.config.contexts.at(consumed)]
         for tokens in self.micro_batches(consumed, size):
             inputs = tokens[:, :-1].clamp(min=0) if padded else tokens[:, :-1]
+            documents = loader.document_ids(tokens[:, :-1]) if self.config.document_mask else None
             nats = cross_entropy(
-                self.model.hidden(inputs), self.model.head, tokens[:, 1:], fast=self.model.compiled, padded=padded
+                self.model.hidden(inputs, documents), self.model.head, tokens[:, 1:], fast=self.model.compiled, padded=padded
             )
             piece = nats / targets
             piece.backward()  # type: ignore[no-untyped-call]
