@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from isoflop.files import write_text
 from isoflop.planning.gates import END, Gate, Gates, short_context
 from isoflop.tokens.blended import open_sources
+from isoflop.training.branch import parent_of
 from isoflop.training.needle import Needles, solved
 from isoflop.training.validation import LOSS
 
@@ -32,10 +33,20 @@ class Keeper:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.path = trainer.run.path / FILE
-        self.lines = [line for line in read(self.path) if line["tokens"] <= trainer.progress.tokens]
-        if trainer.ranks.leads and self.path.exists():
-            self._write()
+        self.path, here = trainer.run.path / FILE, trainer.progress.tokens
+        behind = [line for line in self.recorded() if line["tokens"] <= here]
+        if trainer.ranks.leads and behind:
+            self._write(behind)
+        self.lines = behind
+        if here and all(line["tokens"] < here for line in behind):
+            self.visit(here - 1, here)  # a branch may begin at a gate, its trunk having none
+
+    def recorded(self) -> list[Line]:
+        """What was found so far, in this run or, where it has only begun, in its trunk."""
+        branch = self.trainer.config.branch
+        if self.path.exists() or branch is None:
+            return read(self.path)
+        return [line for line in read(parent_of(self.trainer.run, branch).path / FILE) if line["tokens"] <= branch.tokens]
 
     @property
     def shut(self) -> str | None:
@@ -52,7 +63,7 @@ class Keeper:
                 line = self.measure(gate, now)
                 self.lines.append(line)
                 if self.trainer.ranks.leads:
-                    self._write()
+                    self._write(self.lines)
                     print(f"isoflop: {said(line)}", file=sys.stderr)
 
     def measure(self, gate: Gate, now: int) -> Line:
@@ -63,9 +74,9 @@ class Keeper:
         loss = trainer.validation.measure(trainer.model, trainer.ranks, short)[LOSS]
         line: Line = asdict(gate) | {"tokens": now, "short": short, "loss": loss, "reasons": []}
         if not gate.first:
-            before = next(earlier["loss"] for earlier in self.lines if earlier["first"])
+            before = next((earlier["loss"] for earlier in self.lines if earlier["first"]), None)
             line["loss_before"] = before
-            if loss > before + gates.tolerance:
+            if before is not None and loss > before + gates.tolerance:
                 line["reasons"].append(f"{loss - before:.4f} above, where {gates.tolerance:g} is allowed")
             if gates.needle:
                 line |= self.needle(gates, gate, line["reasons"])
@@ -83,8 +94,8 @@ class Keeper:
             reasons.append(f"{share:.0%} of needles, where {gates.needle:.0%} are asked for")
         return {"needle": share, "needles": [score.to_json() for score in scores]}
 
-    def _write(self) -> None:
-        write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
+    def _write(self, lines: list[Line]) -> None:
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def read(path: Path) -> list[Line]:
@@ -98,7 +109,8 @@ def said(line: Line) -> str:
     loss = f"loss {line['loss']:.4f} at context {line['short']:,}"
     if line["first"]:
         return f"{where}: {loss}, against which long-context stages are held"
-    found = f"{loss}, {line['loss_before']:.4f} before long contexts"
+    before = line["loss_before"]
+    found = f"{loss}, " + ("not known before" if before is None else f"{before:.4f} before") + " long contexts"
     if "needle" in line:
         found += f"; {line['needle']:.0%} of needles found at {line['context']:,}"
     return f"{where}: {found}: " + ("open" if line["passed"] else f"shut ({'; '.join(line['reasons'])})")
