@@ -16,6 +16,8 @@ COMMANDS = {
     "prepare": "a corpus into a tokenizer and token shards",
     "tokenizers": "train a tokenizer, or put several side by side on a corpus",
     "train": "one run from a config file, or go on with it",
+    "recipes": "the configs of released Llamas' pre-training, and their small twins",
+    "needle": "whether a run finds a fact far back in its context",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
     "sweep": "an IsoFLOP grid of small runs",
     "mix": "which mixture of sources to train on, from many small proxies",
