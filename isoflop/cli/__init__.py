@@ -18,6 +18,8 @@ COMMANDS = {
     "train": "one run from a config file, or go on with it",
     "import": "a Hugging Face or GGUF Llama as weights that a run can begin with",
     "export": "a run's weights as a Hugging Face folder or a GGUF file",
+    "recipes": "the configs of released Llamas' pre-training, and their small twins",
+    "needle": "whether a run finds a fact far back in its context",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
     "sweep": "an IsoFLOP grid of small runs",
     "mix": "which mixture of sources to train on, from many small proxies",

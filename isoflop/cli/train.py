@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,15 @@ import tyro
 if TYPE_CHECKING:
     from isoflop.training.config import TrainConfig
 
-DESCRIPTION = """Trains the run of a directory from its config.toml, or from the config file given, and resumes it when
-called again.
+DESCRIPTION = """Trains the run of a directory from its config.toml, or from the config file or recipe given, and
+resumes it when called again.
 
 examples:
   isoflop train runs/mine --config mine.toml     start a run
   isoflop train runs/mine                        go on with it
   isoflop train runs/mine --dry-run              print the config and what follows from it
+  isoflop train runs/mine --show-schedule        draw rate, batch, context, rope and mixture over its tokens
+  isoflop train runs/mine --recipe llama3-8b-tiny --data tokens/      a recipe of isoflop recipes
 """
 
 
@@ -31,19 +33,25 @@ class Arguments:
     Attributes:
         run: Directory of the run.
         config: TOML file to start from; a run that has begun keeps its own.
+        recipe: Name of a recipe to start from instead.
+        data: Folder of prepared tokens to use, for a mixture one with a folder for each source.
         ranks: Processes of one thread that share every batch on a CPU; by default one a processor.
         threads: Train in one process with so many threads instead.
         accept_changed_data: Go on although the prepared tokens are not those that the run began with, and record that.
         dry_run: Print the resolved config and what follows from it, and do nothing.
-        json: Print the summary as JSON.
+        show_schedule: Draw the whole schedule, here and as schedule.svg in the run's directory, and do nothing else.
+        json: Print the summary, or the schedule, as JSON.
     """
 
     run: tyro.conf.Positional[Path]
     config: Path | None = None
+    recipe: str | None = None
+    data: Path | None = None
     ranks: int | None = None
     threads: int | None = None
     accept_changed_data: bool = False
     dry_run: bool = False
+    show_schedule: bool = False
     json: bool = False
 
 
@@ -51,9 +59,11 @@ def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop train", description=DESCRIPTION)
     from isoflop import config as configuration
-    from isoflop.training.config import TrainConfig
 
-    config = configuration.load(TrainConfig, a.config or a.run / "config.toml")
+    config = chosen(a)
+    if a.show_schedule:
+        show_schedule(config, a.run, as_json=a.json)
+        return
     if a.dry_run:
         print(configuration.dumps(config))
         print(describe(config))
@@ -77,6 +87,37 @@ def main(arguments: list[str]) -> None:
             f"validation loss {summary['validation_loss']:.4f} nats/token, {summary['validation_bpb']:.4f} bits/byte "
             f"after {summary['tokens']:,} tokens in {summary['seconds']:.0f} s: {a.run}"
         )
+
+
+def chosen(a: Arguments) -> TrainConfig:
+    """The config that the command line asks for: the run's own, a file or a recipe, on other tokens if it says so."""
+    from isoflop import config as configuration
+    from isoflop.training import recipes
+    from isoflop.training.config import TrainConfig
+
+    if a.recipe and a.config:
+        raise ValueError("--recipe and --config both say what to train; give one of them")
+    if a.recipe:
+        config = recipes.recipe(a.recipe)
+    else:
+        config = configuration.load(TrainConfig, a.config or a.run / "config.toml")
+    return config if a.data is None else recipes.on(config, a.data)
+
+
+def show_schedule(config: TrainConfig, run: Path, *, as_json: bool) -> None:
+    """Print the schedule, drawn or as JSON, and leave its figure in the run's directory where matplotlib is at hand."""
+    if as_json:
+        from isoflop.training import timeline
+
+        print(json.dumps(timeline.to_json(config)))
+        return
+    from isoflop.cli import schedule_screen
+    from isoflop.report.schedule_figure import write_schedule_figure
+
+    print(schedule_screen.text(config))
+    if importlib.util.find_spec("matplotlib"):
+        run.mkdir(parents=True, exist_ok=True)
+        print(f"figure: {write_schedule_figure(config, run / 'schedule.svg')}")
 
 
 def describe(config: TrainConfig) -> str:
@@ -111,18 +152,16 @@ def describe_mixture(config: TrainConfig, run: Path) -> str:
 
 def stages(config: TrainConfig) -> list[tuple[str, ...]]:
     """The stretches of a run between the tokens at which anything begins to change, one row each."""
-    schedule, batch, tokens = config.schedule, config.batch, config.schedule.tokens
-    doublings = (batch.align(threshold) for threshold in batch.thresholds if threshold < tokens)
-    corners = {0, *config.contexts.thresholds, *doublings, *schedule.corners}
-    cuts = [*sorted(corner for corner in corners if corner < tokens), tokens]
+    from isoflop.training.timeline import stretches
+
     return [
         (
-            f"{start:,}",
-            f"{end:,}",
-            f"{config.contexts.at(start):,}",
-            f"{batch.at(start):,}",
-            f"{schedule.learning_rate(start):.3g}",
-            f"{schedule.learning_rate(end):.3g}",
+            f"{part.start:,}",
+            f"{part.end:,}",
+            f"{part.context:,}",
+            f"{part.batch:,}",
+            f"{part.rate[0]:.3g}",
+            f"{part.rate[1]:.3g}",
         )
-        for start, end in pairwise(cuts)
+        for part in stretches(config)
     ]

@@ -1,10 +1,10 @@
-"""Schedules: learning rate, batch size and context length as pure functions of tokens consumed.
+"""Schedules: learning rate, batch size, context length and RoPE as pure functions of tokens consumed.
 
 A step is determined by how many tokens came before it, so a run resumes from one integer, a branch may leave a
 trunk wherever their schedules agree up to that point, and every schedule can be tested and drawn without training.
 Batch and context grow alike: by doubling at given tokens, as Llama 3 grew its batch from 4M to 16M tokens and its
-context from 8k to 128k (arXiv 2407.21783, sections 3.4.1 and 3.4.2). Left out so far: mixture weights and averaging,
-which join as further functions.
+context from 8k to 128k (arXiv 2407.21783, sections 3.4.1 and 3.4.2). Mixture weights are ``tokens.mixture``'s, which
+weights are averaged ``planning.averaging``'s; both are such functions too.
 """
 
 from __future__ import annotations
@@ -15,22 +15,27 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Literal, NamedTuple
 
+from isoflop.planning.phases import Phase, check
+from isoflop.planning.rope import RopeScaling
+from isoflop.planning.shape import Shape
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate over a run of ``tokens`` tokens: linear warmup, then one of two ways down.
+    """Learning rate over a run of ``tokens`` tokens: linear warmup, then phases, for which two kinds are shorthand.
 
     ``wsd``: constant at ``peak`` until ``decay_tokens`` before the end, then to ``floor``·peak by one minus the
     square root of progress (Hägele et al. 2024). With no decay it is a trunk. ``cosine``: half a cosine from
-    the end of warmup to ``floor``·peak at ``tokens``.
+    the end of warmup to ``floor``·peak at ``tokens``. ``phases``: any others, instead of those.
     """
 
     tokens: int
     peak: float
     warmup_tokens: int = 0
     decay_tokens: int = 0
-    kind: Literal["wsd", "cosine"] = "wsd"
+    kind: Literal["wsd", "cosine", "phases"] = "wsd"
     floor: float = 0.0
+    phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a schedule that cannot be followed."""
@@ -41,24 +46,45 @@ class Schedule:
                 f"warmup ({self.warmup_tokens:,} tokens) and decay ({self.decay_tokens:,}) do not fit "
                 f"a run of {self.tokens:,} tokens"
             )
+        if bool(self.phases) != (self.kind == "phases"):
+            raise ValueError('a schedule has phases where kind = "phases", and only there')
+        if self.phases and (self.decay_tokens or self.floor):
+            raise ValueError("decay_tokens and floor are the shorthands'; phases have an end and a level each")
+        if self.phases:
+            check(self.phases, self.warmup_tokens, self.tokens)
 
     @property
-    def corners(self) -> tuple[int, int]:
-        """Tokens consumed at the end of warmup and at the beginning of the decay."""
-        return self.warmup_tokens, self.tokens - self.decay_tokens
+    def descent(self) -> tuple[Phase, ...]:
+        """The phases after warmup, whether they were spelt out or not."""
+        if self.kind == "phases":
+            return self.phases
+        if self.kind == "cosine":
+            return (Phase(self.tokens, "cosine", self.floor),)
+        decay = (Phase(self.tokens, "sqrt", self.floor),) if self.decay_tokens else ()
+        return Phase(self.tokens - self.decay_tokens, "hold"), *decay
+
+    @property
+    def annealing(self) -> int:
+        """Tokens consumed at which the last descent begins; ``tokens`` for a run that has only one, or none."""
+        last = self.descent[-1]
+        return self.corners[-2] if last.to is not None and len(self.descent) > 1 else self.tokens
+
+    @property
+    def corners(self) -> tuple[int, ...]:
+        """Tokens consumed at the end of warmup and of every phase."""
+        return self.warmup_tokens, *(phase.until for phase in self.descent)
 
     def learning_rate(self, consumed: int) -> float:
         """Learning rate of the step that starts after ``consumed`` tokens."""
         if consumed < self.warmup_tokens:
             return self.peak * (consumed + 1) / (self.warmup_tokens + 1)
-        if self.kind == "cosine":
-            progress = min(1.0, (consumed - self.warmup_tokens) / max(1, self.tokens - self.warmup_tokens))
-            return self.peak * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
-        start = self.tokens - self.decay_tokens
-        if consumed < start or not self.decay_tokens:
-            return self.peak
-        progress = min(1.0, (consumed - start) / self.decay_tokens)
-        return self.peak * (self.floor + (1 - self.floor) * (1 - math.sqrt(progress)))
+        start, level = self.warmup_tokens, 1.0
+        for phase in self.descent:
+            progress = min(1.0, (consumed - start) / max(1, phase.until - start))
+            if consumed < phase.until:
+                return self.peak * phase.level(level, progress)
+            start, level = phase.until, phase.level(level, 1.0)
+        return self.peak * level
 
 
 class Stage(NamedTuple):
@@ -161,6 +187,32 @@ class ContextRamp(Doubling):
         """
         begun, theirs = ([stage for stage in ramp.stages() if stage.start < until] for ramp in (self, other))
         return self.last == other.last and begun == theirs
+
+
+@dataclass(frozen=True)
+class RopeStage:
+    """The rotary embedding from ``at`` tokens consumed on: its base and, if it is stretched, how."""
+
+    at: int
+    theta: float
+    scaling: RopeScaling | None = None
+
+
+def check_ropes(stages: tuple[RopeStage, ...], shape: Shape) -> None:
+    """A ValueError unless the stages begin at 0, ascend, and end with the shape's own embedding."""
+    starts = [stage.at for stage in stages]
+    if starts[0] != 0 or starts != sorted(set(starts)):
+        raise ValueError(f"the stages of rope must begin at 0 tokens and one after another, not at {starts}")
+    if (stages[-1].theta, stages[-1].scaling) != (shape.rope_theta, shape.rope_scaling):
+        raise ValueError(
+            f"the last stage of rope has theta {stages[-1].theta:g} and scaling {stages[-1].scaling}, but the shape "
+            f"{shape.rope_theta:g} and {shape.rope_scaling}; a shape's rope is what its training ends with"
+        )
+
+
+def rope_at(stages: tuple[RopeStage, ...], consumed: int) -> RopeStage:
+    """The rotary embedding of the step that starts after ``consumed`` tokens."""
+    return max((stage for stage in stages if stage.at <= consumed), key=lambda stage: stage.at)
 
 
 def agree(one: Schedule, other: Schedule, until: int) -> bool:

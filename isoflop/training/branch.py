@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from isoflop.planning.averaging import agree as same_average
 from isoflop.planning.schedule import agree
 from isoflop.tokens.blended import agree as same_samples
 from isoflop.tokens.blended import segments
@@ -24,10 +25,12 @@ def branch_point(run: Run, config: TrainConfig) -> Path:
     trunk, at = parent.config, config.branch.tokens
     same_batches = trunk.batch == config.batch and trunk.seed == config.seed and trunk.packing == config.packing
     same_sequences = trunk.contexts.agrees(config.contexts, at) and blends_agree(trunk, config, at)
-    if not (same_batches and same_sequences and agree(trunk.schedule, config.schedule, at)):
+    same_ropes = [rope for rope in trunk.ropes if rope.at < at] == [rope for rope in config.ropes if rope.at < at]
+    same_rates = agree(trunk.schedule, config.schedule, at) and same_average(trunk.average, config.average, at)
+    if not (same_batches and same_sequences and same_ropes and same_rates):
         raise ValueError(
             f"{run.path} cannot branch from {parent.path} at {at:,} tokens: their learning rates, batches, contexts, "
-            f"packing, mixtures or seeds differ before that point, so it would not be the run that its config describes"
+            f"rope, averages, packing, mixtures or seeds differ before that point, so it would not be the run that its config describes"
         )
     return checkpoint.folder(parent.path, at)
 

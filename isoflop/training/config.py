@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from isoflop.planning.averaging import Averaging
+from isoflop.planning.gates import Gate, Gates, places
 from isoflop.planning.layout import Recompute
-from isoflop.planning.schedule import BatchRamp, ContextRamp, Schedule
+from isoflop.planning.schedule import BatchRamp, ContextRamp, RopeStage, Schedule, check_ropes, rope_at
 from isoflop.planning.shape import Shape
 from isoflop.tokens.loader import Packing
 from isoflop.tokens.mixture import Mixture, Source
@@ -58,6 +60,9 @@ class TrainConfig:
         initial: where the first weights are from instead of chance: a Hugging Face folder, another run, or what else
             ``training.weights`` opens, relative to the run's directory or absolute. Its shape must be this one, but for
             the context; a branch has its trunk's.
+        rope: how the rotary embedding changes; the last is the shape's, which by default it is throughout.
+        average: over which tokens the weights are averaged (``training.averaging``), if at all.
+        gates: what long-context stages must reach before the run goes on (``training.gates``), if anything.
     """
 
     shape: Shape
@@ -82,6 +87,9 @@ class TrainConfig:
     branch: Branch | None = None
     context: ContextRamp | None = None
     initial: str | None = None
+    rope: tuple[RopeStage, ...] = ()
+    average: Averaging | None = None
+    gates: Gates | None = None
 
     def __post_init__(self) -> None:
         """Refuse a run without data or with two kinds of it, and contexts that do not fit the shape or the batches."""
@@ -89,6 +97,8 @@ class TrainConfig:
             raise ValueError("a run needs either data, one folder of prepared tokens, or a mixture of several")
         if self.initial is not None and self.branch is not None:
             raise ValueError("a branch begins with its trunk's weights; give either branch or initial")
+        if self.rope:
+            check_ropes(self.rope, self.shape)
         if self.packing == "fit" and self.contexts.first != self.shape.context:
             raise ValueError('packing = "fit" plans sequences of one length; with a context that grows, use "cut"')
         if self.contexts.last != self.shape.context:
@@ -122,6 +132,25 @@ class TrainConfig:
     def contexts(self) -> ContextRamp:
         """The context length over the run, whether it grows or not."""
         return self.context or ContextRamp(self.shape.context)
+
+    @property
+    def ropes(self) -> tuple[RopeStage, ...]:
+        """The rotary embedding over the run, whether it changes or not."""
+        return self.rope or (RopeStage(0, self.shape.rope_theta, self.shape.rope_scaling),)
+
+    def rope_at(self, consumed: int) -> RopeStage:
+        """The rotary embedding of the step that starts after ``consumed`` tokens."""
+        return rope_at(self.ropes, consumed)
+
+    @property
+    def gated(self) -> list[Gate]:
+        """Where the run meets gates."""
+        return places(self.gates, self.contexts, self.schedule) if self.gates else []
+
+    @property
+    def kept(self) -> set[int]:
+        """Token counts whose checkpoints are kept: ``keep``, and where gated stages begin, to branch off longer ones."""
+        return {*self.keep, *(gate.start for gate in self.gated if not gate.first)}
 
     @property
     def flops(self) -> float:

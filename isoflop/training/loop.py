@@ -19,6 +19,7 @@ from isoflop.files import locked
 from isoflop.interrupt import Interrupted, interruptible
 from isoflop.progress import Report, silent
 from isoflop.training.config import TrainConfig
+from isoflop.training.gates import Keeper
 from isoflop.training.hardware import device_for
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Metrics, Run
@@ -46,6 +47,8 @@ def train(
         with interruptible() as stopped, held_metrics(run, ranks) as metrics, closing(trainer.ahead):
             loop(trainer, metrics, stopped, report)
             result = trainer.validation.measure(trainer.model, ranks)
+            if trainer.average is not None:
+                result |= trainer.average.measure(trainer.validation, ranks)
         summary = summarise(trainer, result)
         trainer.save()
         if ranks.leads:
@@ -58,6 +61,9 @@ def loop(trainer: Trainer, metrics: Metrics | None, stopped: Callable[[], bool],
     config, total = trainer.config, trainer.config.schedule.tokens
     label, saved = config.shape.name, time.monotonic()
     every = -(-total // max(1, config.validate_times))
+    gates = Keeper(trainer)
+    if gates.shut:
+        raise ValueError(gates.shut)
     while trainer.progress.tokens < total:
         before = trainer.progress.tokens
         line, stop = trainer.step(stopped())
@@ -67,9 +73,12 @@ def loop(trainer: Trainer, metrics: Metrics | None, stopped: Callable[[], bool],
         if metrics is not None:
             metrics.write(**line)
         report(label, now, total)
-        if now in config.keep or stop or time.monotonic() - saved > config.checkpoint_seconds:
+        gates.visit(before, now)
+        if now in config.kept or stop or gates.shut or time.monotonic() - saved > config.checkpoint_seconds:
             trainer.save()
             saved = time.monotonic()
+        if gates.shut:
+            raise ValueError(gates.shut)
         if stop:
             raise Interrupted(f"stopped at {now:,} of {total:,} tokens; the same command goes on from there")
 

@@ -24,7 +24,8 @@ from isoflop.model.llama import Llama
 from isoflop.tokens.ahead import ReadAhead
 from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
 from isoflop.tokens.ledger import Ledger
-from isoflop.training import checkpoint, data
+from isoflop.training import averaging, checkpoint, data
+from isoflop.training.averaging import Average
 from isoflop.training.branch import branch_point, check_branch_data
 from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
@@ -73,6 +74,10 @@ class Trainer:
             "model": Weights(self.model),
             "optimizer": Moments(self.model, self.optimizer),
         }
+        self.rope = self.config.ropes[-1]  # the shape's, which the model was built with
+        self.average = Average(self.model, self.config.average) if self.config.average else None
+        if self.average is not None:
+            self.parts[averaging.PART] = self.average
 
     @classmethod
     def build(
@@ -126,9 +131,12 @@ class Trainer:
         started, consumed = time.perf_counter(), self.progress.tokens
         size, rate = self.config.batch.at(consumed), self.config.schedule.learning_rate(consumed)
         wishes = torch.tensor(float(stop), device=self.device)
+        self.turn(consumed)
         loss = self.accumulate(consumed, size)
         self.ranks.add(*gradients(self.model), loss, wishes, self.load)
         norm = self.descend(consumed, rate, float(loss))
+        if self.average is not None:
+            self.average.take(consumed, consumed + size)
         seconds = time.perf_counter() - started
         self.progress = Progress(consumed + size, self.progress.step + 1, self.progress.seconds + seconds)
         line = {
@@ -142,6 +150,13 @@ class Trainer:
             "seconds": round(self.progress.seconds, 4),
         } | load_metrics(self.load)
         return line, bool(wishes)
+
+    def turn(self, consumed: int) -> None:
+        """Give the model the rotary embedding of the step after ``consumed`` tokens."""
+        rope = self.config.rope_at(consumed)
+        if rope != self.rope:
+            self.model.set_rope(rope.theta, rope.scaling)
+            self.rope = rope
 
     def accumulate(self, consumed: int, size: int) -> Tensor:
         """Add this rank's share of the batch's gradient to the parameters; returns its share of the loss."""
@@ -217,7 +232,7 @@ class Trainer:
         if not self.ranks.leads:
             return
         checkpoint.write(self.run.path, self.progress, contents)
-        checkpoint.retain(self.run.path, set(self.config.keep))
+        checkpoint.retain(self.run.path, self.config.kept)
 
 
 def warn(ledger: Ledger, config: TrainConfig, ranks: Ranks) -> None:
