@@ -26,12 +26,12 @@ from isoflop.keys import derive_key
 from isoflop.progress import Report
 
 QUARANTINE = 10_000
-"""The most bad records whose places are written down; all of them are counted."""
+"""The most bad records and damaged files whose places are written down; all of them are counted."""
 
 
 @dataclass
 class Cut:
-    """What cutting found: the number of shards, what is in them by group, and the records that are not."""
+    """What cutting found: the number of shards, what is in them by group, and the records and files that are not."""
 
     shards: int = 0
     total: Tally = field(default_factory=Tally)
@@ -39,6 +39,9 @@ class Cut:
     records: int = 0
     bad: int = 0
     empty: int = 0
+    damaged: int = 0
+    damaged_bytes: int = 0
+    links: int = 0
     beyond_sample: int = 0
 
     @classmethod
@@ -137,9 +140,8 @@ def _documents(config: CleanConfig, cut: Cut, places: list[str], report: Report)
             else:
                 cut.beyond_sample += 1
         places += reading.places[: QUARANTINE - len(places)]
-        cut.records += reading.records
-        cut.bad += reading.bad
-        cut.empty += reading.empty
+        for name in ("records", "bad", "empty", "damaged", "damaged_bytes", "links"):
+            setattr(cut, name, getattr(cut, name) + getattr(reading, name))
 
 
 def _read(source: Source, reading: Reading, report: Report) -> Iterator[Document]:
