@@ -91,8 +91,8 @@ class Reading:
         self._remember(place, error.reason)
         if self.damaged_bytes > self.bad_fraction * self.disk_bytes:
             raise CorpusError(
-                f"{error} Files like it hold {self.damaged_bytes / max(1, self.disk_bytes):.1%} of the corpus' bytes or "
-                f"more, and {self.bad_fraction:.1%} is let pass (bad_fraction)."
+                f"{error} Damaged files so far are {self.damaged_bytes / max(1, self.disk_bytes):.1%} of the corpus' "
+                f"bytes, and {self.bad_fraction:.1%} is let pass (bad_fraction)."
             ) from error
 
     def _remember(self, place: str, reason: str) -> None:

@@ -113,7 +113,7 @@ def _files(root: Path, reading: Reading) -> list[Path]:
 
 
 def _walk(root: Path, reading: Reading) -> Iterator[Path]:
-    """Files below ``root`` whose names do not begin with a dot; linked folders are counted where they lead out of it."""
+    """Files below ``root`` whose names do not begin with a dot; linked folders that lead out of it are counted."""
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         reading.links += sum(not _stays_inside(Path(folder) / name, root) for name in folders)

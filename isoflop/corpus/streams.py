@@ -30,7 +30,7 @@ _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
 def blocks(path: Path, reading: Reading, *, text: bool = True) -> Iterator[bytes]:
     """The decompressed bytes of a file in blocks of at most 1 MiB; its suffix says what it is.
 
-    Raises FileError if the file is damaged or cut short, or should be text and is not; CorpusError if it cannot be read.
+    Raises FileError if the file is damaged, cut short, or should be text and is not; CorpusError if it cannot be read.
     """
     before = reading.disk_bytes_read
     start = b""

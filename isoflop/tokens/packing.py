@@ -30,7 +30,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.files import locked, write_folder
+from isoflop.files import locked, remove_temporaries, write_folder
 from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.shards import Tokens
 
@@ -66,6 +66,7 @@ class Plan:
         if not path.exists():
             with locked(dataset.folder / LOCK):
                 if not path.exists():  # another process was planning while this one waited
+                    remove_temporaries(dataset.folder)
                     write_folder(path, partial(_plan, dataset, split, context))
         arrays: dict[str, Any] = {
             name: np.asarray(np.memmap(path / f"{name}.bin", dtype, "r")) for name, dtype in FILES.items()

@@ -58,7 +58,8 @@ class Cut:
 
 def cut(job: Job, report: Report, stop: Callable[[], None]) -> Cut:
     """Cut the corpus of a job, once. ``stop`` is called between shards and may raise to end it. Raises CorpusError."""
-    if (done := Cut.load(job)) is not None:
+    done = Cut.load(job)
+    if done is not None and not any(job.lost(0, shard) for shard in range(done.shards)):
         return done
     cut = Cut()
     places: list[str] = []
@@ -122,11 +123,12 @@ def _write(job: Job, number: int, shard: _Shard) -> None:
                 f"the corpus has changed since {job.out} was begun, at {shard.documents[0].place} or soon after: "
                 "clean into another folder, or remove this one."
             )
-        return
+        if path.exists():
+            return
     for file in (account, path):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_documents(path, shard.documents)
-    write_json(account, {"fingerprint": fingerprint})
+    write_json(account, {"fingerprint": fingerprint, "documents": len(shard.documents)})
 
 
 def _documents(config: CleanConfig, cut: Cut, places: list[str], report: Report) -> Iterator[Document]:
