@@ -21,6 +21,7 @@ from torch import Tensor
 
 from isoflop.keys import derive_key
 from isoflop.model.llama import Llama
+from isoflop.tokens import packing
 from isoflop.tokens.ahead import ReadAhead
 from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
 from isoflop.tokens.ledger import Ledger
@@ -143,7 +144,7 @@ class Trainer:
         loss = torch.zeros((), device=self.device)
         padded, targets = self.config.packing == "fit", self.targets(consumed, size)
         for tokens in self.micro_batches(consumed, size):
-            inputs = tokens[:, :-1].clamp(min=0) if padded else tokens[:, :-1]
+            inputs = packing.inputs(tokens[:, :-1]) if padded else tokens[:, :-1]
             nats = cross_entropy(
                 self.model.hidden(inputs), self.model.head, tokens[:, 1:], fast=self.model.compiled, padded=padded
             )
