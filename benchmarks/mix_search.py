@@ -104,7 +104,7 @@ def planned(a: argparse.Namespace, folders: dict[str, Path]) -> tuple[MixConfig,
         tokens=plan["proxy_tokens"],
         target_tokens=plan["tokens"],
     )
-    return resolve(request, a.out / "mix", len(processors())), plan["size"]
+    return resolve(request, a.out / "mix", processors()), plan["size"]
 
 
 def larger(config: MixConfig, size: float, chosen: Weights, count: int, folder: Path, report: Report) -> list[Proxy]:

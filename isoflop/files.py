@@ -1,5 +1,7 @@
 """Files that are there whole or not at all: a temporary name, a sync, a rename. Shared by every room that writes.
 
+A temporary name is nobody else's, because two machines may be at the same file: the first loses its connection, the
+second is given its task. What a kill leaves under one is for the room to remove (``remove_temporaries``).
 A full disk is the user's to solve, so it is said as a sentence.
 """
 
@@ -10,8 +12,9 @@ import json
 import os
 import shutil
 import sys
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,25 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def temporary_for(path: Path) -> Path:
+    """A new name beside ``path`` for what will be it."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left unfinished in a folder and below; nobody may be writing there."""
+    for path in list(folder.rglob(f"*{TEMPORARY}")):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder, if it is there; a kill meanwhile leaves none that looks like it."""
+    gone = temporary_for(folder.with_name(f".{folder.name}"))
+    with suppress(FileNotFoundError):
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
 def commit(temporary: Path, path: Path) -> None:
     """Give a synced file its name, and make the name itself survive a crash."""
     temporary.replace(path)
@@ -56,7 +78,7 @@ def commit(temporary: Path, path: Path) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``path`` so that a crash at any moment leaves the old file or the new one."""
-    temporary = path.with_name(path.name + TEMPORARY)
+    temporary = temporary_for(path)
     try:
         temporary.write_bytes(data)
         sync(temporary)
@@ -81,21 +103,30 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
     The temporary folder is hidden, so that no listing of finished ones meets it.
     """
-    temporary = path.with_name(f".{path.name}{TEMPORARY}")
+    temporary = temporary_for(path.with_name(f".{path.name}"))
     with disk_errors(path):
         try:
-            shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             fill(temporary)
             for file in temporary.iterdir():
                 sync(file)
             sync(temporary)
-            if path.exists():
-                shutil.rmtree(path)
-            temporary.rename(path)
+            _take_place(temporary, path)
             sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    """Rename a folder to ``path``, however many others do the same."""
+    while True:
+        try:
+            temporary.rename(path)
+            return
+        except OSError:
+            if not path.exists():
+                raise
+        discard(path)
 
 
 @contextmanager

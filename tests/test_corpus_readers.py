@@ -56,7 +56,9 @@ def test_links_out_of_the_folder_and_hidden_names_are_not_followed(tmp_path):
     (inside / "loop").symlink_to(inside)
     (inside / "dangling.txt").symlink_to(tmp_path / "nowhere")
     (inside / "within.txt").symlink_to(inside / "real" / "text.txt")
-    assert [d.place for d in read(inside)] == ["real/text.txt:1", "within.txt:1"]
+    reading = Reading()
+    assert [d.place for d in read(inside, reading)] == ["real/text.txt:1", "within.txt:1"]
+    assert reading.links == 2, "linked.txt and folder lead out"
 
 
 def test_names_that_are_not_utf8_are_spelled_out(tmp_path):
@@ -152,10 +154,43 @@ def test_the_densest_zstd_cannot_fill_the_memory_in_one_step(tmp_path, monkeypat
     assert peak < 200 << 20
 
 
+@pytest.mark.parametrize("suffix", ["zst", "gz"])
+def test_a_damaged_file_among_many_is_set_aside_where_it_breaks(tmp_path, suffix):
+    rows = [os.urandom(50).hex() for _ in range(10_000)]
+    pack = zstandard.compress if suffix == "zst" else gzip.compress
+    whole = pack(json_lines(rows))
+    for name in "abd":
+        (tmp_path / f"{name}.jsonl.{suffix}").write_bytes(whole)
+    cut = tmp_path / f"c.jsonl.{suffix}"
+    cut.write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "e.txt").write_bytes(b"\x7fELF\0\0")
+    (tmp_path / "f.jsonl").write_bytes(b"\0" * 100)
+    reading = Reading(bad_fraction=0.2)
+    found = list(read(tmp_path, reading))
+    kept = len(found) - 3 * len(rows)
+    assert 100 < kept < len(rows)
+    assert [d.text for d in found if d.place.startswith("c.")] == rows[:kept]
+    assert [d.text for d in found if d.place.startswith("d.")] == rows
+    assert (reading.damaged, reading.damaged_bytes) == (2, cut.stat().st_size + 100)
+    assert reading.bad == 1, "a text file is one document, and one bad record if it is no text"
+    assert reading.places[0].startswith(f"{cut.name}:{kept + 1}: is damaged or cut short")
+    assert reading.places[1].startswith("e.txt:1: is not text, it holds NUL bytes")
+    assert reading.places[2].startswith("f.jsonl:1: is not text, it holds NUL bytes")
+    assert reading.disk_bytes_read == reading.disk_bytes
+
+
+def test_damaged_files_beyond_the_stated_fraction_refuse_the_corpus_at_once(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b"\0" * 1000)
+    (tmp_path / "b.jsonl").write_bytes(json_lines(["x" * 900] * 20))
+    with pytest.raises(CorpusError, match=r"a\.jsonl is not text.*5\.\d% of the corpus' bytes.*1\.0% is let pass"):
+        next(read(tmp_path))
+    assert len(texts(tmp_path, bad_fraction=0.06)) == 20
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.txt", b"ab\0cd", r"a\.txt is not text, it holds NUL bytes"),
+        ("a.txt", b"ab\0cd", r"holds no document: 1 records, 1 bad.*a\.txt:1: is not text, it holds NUL bytes"),
         ("a.jsonl", b"\x7fELF\0\0\0", r"a\.jsonl is not text"),
         ("a.txt", "text".encode("utf-16"), "UTF-16.*convert"),
         ("a.txt", b"caf\xe9", r"holds no document: 1 records, 1 bad.*a\.txt:1: not UTF-8 at byte 3"),

@@ -61,7 +61,7 @@ def ask(folders: dict[str, str], **changes: object) -> Request:
 
 @pytest.fixture(scope="module")
 def config(folders: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> MixConfig:
-    found = resolve(ask(folders), tmp_path_factory.mktemp("nothing"), 1)
+    found = resolve(ask(folders), tmp_path_factory.mktemp("nothing"), [0])
     return replace(found, replicates=20, validation_tokens=1024)
 
 
@@ -145,24 +145,24 @@ def test_report_is_one_page_that_names_every_source_and_proxy(finished: Path) ->
 
 
 def test_targets_are_sources_or_folders_that_no_proxy_trains_on(folders: dict[str, str], tmp_path: Path) -> None:
-    config = resolve(ask(folders, target={folders["exam"]: 3.0, "laws": 1.0}), tmp_path, 1)
+    config = resolve(ask(folders, target={folders["exam"]: 3.0, "laws": 1.0}), tmp_path, [0])
     assert [(text.name, text.split, text.share) for text in config.held_out] == [
         ("laws", "validation", 0.25),
         ("sums", "validation", 0.0),
         ("exam", "train", 0.75),
     ]
     with pytest.raises(ValueError, match="is the source sums"):
-        resolve(ask(folders, target={folders["sums"]: 1.0}), tmp_path, 1)
+        resolve(ask(folders, target={folders["sums"]: 1.0}), tmp_path, [0])
     with pytest.raises(ValueError, match="neither a source"):
-        resolve(ask(folders, target={"nothing": 1.0}), tmp_path, 1)
+        resolve(ask(folders, target={"nothing": 1.0}), tmp_path, [0])
     with pytest.raises(ValueError, match="shares above 0"):
-        resolve(ask(folders, target={"laws": 0.0}), tmp_path, 1)
+        resolve(ask(folders, target={"laws": 0.0}), tmp_path, [0])
 
 
 def test_sources_with_two_tokenizers_are_refused(folders: dict[str, str], tiny_tokens: Path, tmp_path: Path) -> None:
     sources = {"laws": folders["laws"], "other": str(tiny_tokens)}
     with pytest.raises(ValueError, match="laws and other were prepared with different tokenizers"):
-        resolve(ask(folders, sources=sources, target={"laws": 1.0}), tmp_path, 1)
+        resolve(ask(folders, sources=sources, target={"laws": 1.0}), tmp_path, [0])
 
 
 def test_minutes_decide_the_size_and_are_kept_to() -> None:
@@ -185,7 +185,7 @@ def test_minutes_decide_the_size_and_are_kept_to() -> None:
 def test_a_begun_search_keeps_its_sizes_when_minutes_are_given_again(
     folders: dict[str, str], finished: Path, config: MixConfig
 ) -> None:
-    again = resolve(ask(folders, parameters=None, tokens=None, context=None, minutes=1.0), finished, 2)
+    again = resolve(ask(folders, parameters=None, tokens=None, context=None, minutes=1.0), finished, [0, 1])
     assert (again.parameters, again.tokens, again.context) == (config.parameters, config.tokens, config.context)
 
 

@@ -7,8 +7,9 @@ import tokenizers as hf
 from isoflop.cli import dispatch
 from isoflop.corpus import CorpusError, Document
 from isoflop.tokens import Tokenizer, train_tokenizer
-from isoflop.tokens.compare import compare, digits_alone
+from isoflop.tokens.compare import OTHERS, compare, digits_alone
 from isoflop.tokens.specials import BOS, EOS
+from isoflop.tokens.train import KINDS
 
 ENGLISH = "the cat sat on the mat and the dog sat on the cat 1987\n" * 30
 CZECH = "příliš žluťoučký kůň úpěl ďábelské ódy\n" * 30
@@ -52,6 +53,21 @@ def test_no_group_counts_for_more_than_its_share(tokenizers):
     assert found.texts["all"].documents == 2
 
 
+def test_sources_that_each_record_names_are_told_together(tokenizers):
+    many = [Document(ENGLISH[: 55 + number], "a:1", source=f"page {number}") for number in range(40)]
+    found = compare(tokenizers, [*DOCUMENTS, *many], groups=3)
+    assert list(found.texts) == ["all", "web", "web/b.jsonl", "page 39", OTHERS]
+    apart = compare(tokenizers, [*DOCUMENTS, *many], groups=100)
+    assert OTHERS not in apart.texts
+    rest = [f"page {number}" for number in range(39)]
+    assert found.texts[OTHERS].text_bytes == sum(apart.texts[group].text_bytes for group in rest)
+    assert found.texts[OTHERS].documents == 39
+    for name in tokenizers:
+        tokens = sum(apart.counts[name].tokens[group] for group in rest)
+        assert found.bytes_per_token(name, OTHERS) == found.texts[OTHERS].text_bytes / tokens
+        assert found.counts[name].tokens["all"] == apart.counts[name].tokens["all"]
+
+
 def test_a_corpus_without_text_is_an_error(tokenizers):
     with pytest.raises(CorpusError, match="no text"):
         compare(tokenizers, [])
@@ -71,8 +87,10 @@ def test_merged_digits_are_found(tokenizers):
 
 def test_the_command_trains_and_compares(tmp_path, capsys):
     corpus = tmp_path / "corpus.txt"
-    corpus.write_text(ENGLISH + CZECH)
-    for kind in ("bpe", "sentencepiece-bpe"):
+    made = " ".join(f"{a}{b}{c}" for a in ("ba", "ko", "tu", "mer") for b in ("lan", "sig", "vot") for c in ("", "ing"))
+    text = ENGLISH + CZECH + made * 9
+    corpus.write_text(text)
+    for kind in KINDS:
         arguments = [
             "--corpus",
             str(corpus),
@@ -84,19 +102,21 @@ def test_the_command_trains_and_compares(tmp_path, capsys):
             str(tmp_path / f"{kind}.json"),
         ]
         assert dispatch(["tokenizers", "train", *arguments]) == 0
-    files = [str(tmp_path / f"{kind}.json") for kind in ("bpe", "sentencepiece-bpe")]
+    files = [str(tmp_path / f"{kind}.json") for kind in KINDS]
     capsys.readouterr()
     assert dispatch(["tokenizers", "compare", *files, "--corpus", str(corpus), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["texts"]["all"]["text_bytes"] == len((ENGLISH + CZECH).encode())
-    one, two = (found["tokenizers"][file] for file in files)
-    assert (one["kind"], two["kind"]) == ("bpe", "sentencepiece-bpe")
+    assert found["texts"]["all"]["text_bytes"] == len(text.encode())
+    one, two, three = (found["tokenizers"][file] for file in files)
+    assert (one["kind"], two["kind"], three["kind"]) == KINDS
     assert one["embedding_params"] == two["embedding_params"] > 0
     assert one["flops_per_byte"] * one["bytes_per_token"]["all"] == pytest.approx(
         two["flops_per_byte"] * two["bytes_per_token"]["all"]
     )
     assert dispatch(["tokenizers", "compare", *files, "--corpus", str(corpus)]) == 0
-    assert "bytes per token by source" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "bytes per token by source" in told
+    assert all(f"{file}\t{kind}\t300" in told for file, kind in zip(files, KINDS, strict=True))
     assert dispatch(["tokenizers", "compare", str(tmp_path / "none.json"), "--corpus", str(corpus)]) == 1
     assert "cannot read the tokenizer" in capsys.readouterr().err
 

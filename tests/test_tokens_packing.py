@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from isoflop.tokens import packing
 from isoflop.tokens.dataset import TokenDataset
-from isoflop.tokens.loader import Loader
-from isoflop.tokens.packing import PADDING, Plan, best_fit
+from isoflop.tokens.loader import Loader, document_ids
+from isoflop.tokens.packing import PADDING, Plan, best_fit, inputs
 
 CONTEXT = 64
 Write = Callable[..., Path]
@@ -78,8 +78,10 @@ def test_rows_are_their_pieces_and_then_padding(dataset: TokenDataset) -> None:
     rows = plan.rows(tokens, np.arange(len(plan)))
     for row, first, last in zip(rows, plan.pieces[:-1].tolist(), plan.pieces[1:].tolist(), strict=True):
         parts = [tokens[s : s + n] for s, n in zip(plan.starts[first:last], plan.lengths[first:last], strict=True)]
-        text = np.concatenate(parts)
-        assert np.array_equal(row, np.pad(text.astype(np.int64), (0, CONTEXT + 1 - len(text)), constant_values=PADDING))
+        text, behind = np.concatenate(parts).astype(np.int64), np.cumsum([len(part) for part in parts])[:-1]
+        later = behind[text[behind] != dataset.tokenizer.bos]
+        text[later] = -2 - text[later]
+        assert np.array_equal(row, np.pad(text, (0, CONTEXT + 1 - len(text)), constant_values=PADDING))
     some = np.array([7, 3, 3, len(plan) - 1])
     assert np.array_equal(plan.rows(tokens, some), rows[some])
 
@@ -94,13 +96,41 @@ def test_loader_gives_every_packed_sequence_once_an_epoch_and_resumes_anywhere(d
         assert np.array_equal(np.unique(epoch, axis=0), np.unique(rows, axis=0))
     for first, count in ((0, 1), (n - 1, 3), (17, 5)):
         assert np.array_equal(loader.batch(first, count), whole[first : first + count])
-        assert loader.targets(first, count) == (whole[first : first + count, 1:] != PADDING).sum()
+        assert loader.targets(first, count) == (whole[first : first + count, 1:] >= 0).sum()
 
 
 def test_document_ids_leave_out_the_padding(dataset: TokenDataset) -> None:
     loader = Loader(dataset, context=CONTEXT, packing="fit")
     bos, eos = dataset.tokenizer.bos, dataset.tokenizer.eos
     assert loader.document_ids(np.array([[bos, 5, eos, bos, eos, -1]])).tolist() == [[0, 0, 0, 1, 1, -1]]
+
+
+def test_no_target_is_predicted_from_another_document_but_its_begin(dataset: TokenDataset) -> None:
+    plan, stream = Plan.of(dataset, "train", CONTEXT), dataset.tokens("train")
+    bos = dataset.tokenizer.bos
+    document = np.cumsum(stream[:] == bos)
+    rows = plan.rows(stream, np.arange(len(plan)))
+    assert (rows < PADDING).sum() > 5, "later pieces lie behind others"
+    counted = 0
+    for row, first, last in zip(rows, plan.pieces[:-1].tolist(), plan.pieces[1:].tolist(), strict=True):
+        spans = [np.arange(s, s + n) for s, n in zip(plan.starts[first:last], plan.lengths[first:last], strict=True)]
+        where = np.concatenate(spans)
+        assert np.array_equal(inputs(row)[: len(where)], stream.take(where)), "the model reads every token"
+        for column in np.flatnonzero(row[1:] >= 0) + 1:
+            same = document[where[column]] == document[where[column - 1]]
+            assert (same and where[column] == where[column - 1] + 1) or row[column] == bos
+            counted += 1
+    assert counted == plan.targets(np.arange(len(plan)))
+    ids = document_ids(rows, bos)
+    for row, found, first, last in zip(rows, ids, plan.pieces[:-1].tolist(), plan.pieces[1:].tolist(), strict=True):
+        expected = np.repeat(np.arange(last - first), plan.lengths[first:last])
+        assert np.array_equal(found[row != PADDING], expected), "a later piece is a document of its own"
+
+
+def test_inputs_are_the_same_for_arrays_and_tensors() -> None:
+    torch = pytest.importorskip("torch")
+    row = [[7, 0, -1, -2, -9]]
+    assert inputs(np.array(row)).tolist() == inputs(torch.tensor(row)).tolist() == [[7, 0, 0, 0, 7]]
 
 
 def test_small_windows_and_chunks_lose_nothing(
@@ -132,7 +162,7 @@ def test_other_tokens_have_another_plan(dataset: TokenDataset) -> None:
     Plan.of(dataset, "train", CONTEXT)
     Plan.of(dataset, "train", 32)
     assert {path.name for path in dataset.folder.glob("packing-*")} >= {
-        f"packing-train-{context}-{dataset.manifest.fingerprint[:16]}" for context in (32, CONTEXT)
+        f"packing-{packing.VERSION}-train-{context}-{dataset.manifest.fingerprint[:16]}" for context in (32, CONTEXT)
     }
 
 

@@ -1,4 +1,5 @@
 import errno
+import gzip
 import itertools
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isoflop.cli.prepare import main as command
 from isoflop.corpus import CorpusError
 from isoflop.files import locked
 from isoflop.tokens import Manifest, PrepareConfig, TokenDataset, prepare
@@ -84,6 +86,9 @@ def test_every_distinct_document_is_in_one_split_exactly_once_and_whole(config, 
         "records": 450,
         "bad": 0,
         "empty": 0,
+        "damaged": 0,
+        "damaged_bytes": 0,
+        "links": 0,
         "duplicates": 50,
         "beyond_max_bytes": 0,
         "places": [],
@@ -175,6 +180,16 @@ def test_two_corpora_share_a_tokenizer(config, tmp_path):
     assert (two.tokenizer_checksum, two.vocab_size) == (one.tokenizer_checksum, 300)
     assert len(documents_of(tmp_path / "out2", "train") + documents_of(tmp_path / "out2", "validation")) == 50
     assert prepare(shared, tmp_path / "out2") == two
+
+
+def test_a_size_that_the_given_tokenizer_does_not_have_is_refused(config, tmp_path):
+    prepare(config, tmp_path / "out")
+    file = tmp_path / "out" / "tokenizer.json"
+    with pytest.raises(ValueError, match="has 300 ids and not the 400 that were asked for"):
+        prepare(replace(config, tokenizer=str(file), vocab_size=400), tmp_path / "out2")
+    for option in (["--vocab-size", "8192"], ["--tokenizer-kind", "bpe"]):
+        with pytest.raises(ValueError, match="has a kind and a size of its own"):
+            command(["--corpus", config.corpus, "--out", str(tmp_path / "out3"), "--tokenizer", str(file), *option])
 
 
 def test_every_kind_of_tokenizer_keeps_the_documents_whole(config, tmp_path):
@@ -383,6 +398,18 @@ def test_bad_records_are_counted_in_the_manifest(config, corpus, tmp_path):
     manifest = prepare(config, tmp_path / "out")
     assert (manifest.quarantine["records"], manifest.quarantine["bad"]) == (451, 1)
     assert manifest.quarantine["places"][0].startswith("b.jsonl:151: broken JSON")
+
+
+def test_a_damaged_file_does_not_end_a_preparation_that_lets_it_pass(config, corpus, tmp_path):
+    whole = sum(file.stat().st_size for file in corpus.rglob("*") if file.is_file())
+    (corpus / "z.jsonl.gz").write_bytes(gzip.compress(os.urandom(whole // 20))[:-8])
+    with pytest.raises(CorpusError, match=r"z\.jsonl\.gz is .*bad_fraction"):
+        prepare(config, tmp_path / "refused")
+    manifest = prepare(replace(config, bad_fraction=0.1), tmp_path / "out")
+    before = prepare(replace(config, corpus=str(corpus / "b.jsonl")), tmp_path / "other")
+    assert manifest.quarantine["damaged"] == 1
+    assert manifest.quarantine["places"][-1].startswith("z.jsonl.gz:")
+    assert manifest.splits["train"].tokens > before.splits["train"].tokens
 
 
 @pytest.mark.parametrize(

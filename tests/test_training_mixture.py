@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from isoflop import config as configuration
 from isoflop.cli import train as command
 from isoflop.planning.schedule import ContextRamp, Schedule
+from isoflop.tokens import packing
 from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.mixture import Blend, Mixture, Source
 from isoflop.training import checkpoint, data
@@ -156,8 +157,8 @@ def test_packed_run_counts_targets_and_no_padding(
     targets = tokens[:, 1:]
     assert 0 < trainer.targets(0, 128) == int((targets >= 0).sum()) < 128
     with torch.no_grad():
-        logits = trainer.model(tokens[:, :-1].clamp(min=0))
-    expected = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
+        logits = trainer.model(packing.inputs(tokens[:, :-1]))
+    expected = F.cross_entropy(logits.flatten(0, 1), targets.clamp(min=-1).flatten(), ignore_index=-1)
     line, _ = trainer.step()
     assert line["loss"] == pytest.approx(float(expected), rel=1e-5)
     with pytest.raises(ValueError, match='with a context that grows, use "cut"'):

@@ -39,6 +39,7 @@ class Arguments:
         out: Folder for the cleaned documents, the account and the report.
         preset: Stages that are known by a name.
         config: TOML file with stages and their thresholds, and perhaps the corpus.
+        bad_fraction: Share of bad records, and of bytes in damaged files, above which the corpus is refused.
         sample: Clean only this share of the documents, such as 1% or 0.01.
         workers: Worker processes; by default one per processor.
         ray: Clean on a Ray cluster: its address, "auto" for this machine's, "local" to start one here.
@@ -51,6 +52,7 @@ class Arguments:
     out: Path | None = None
     preset: str | None = None
     config: Path | None = None
+    bad_fraction: float | None = None
     sample: str | None = None
     workers: int | None = None
     ray: str | None = None
@@ -92,6 +94,8 @@ def resolved(a: Arguments) -> CleanConfig:
         table["corpus"] = list(a.corpus)
     config = from_table(table, a.config.name if a.config else f"preset {a.preset}")
     config = replace(config, corpus=tuple(Source(placed(s.path), s.name) for s in config.corpus))
+    if a.bad_fraction is not None:
+        config = replace(config, bad_fraction=a.bad_fraction)
     return config if a.sample is None else replace(config, sample=share(a.sample))
 
 
@@ -144,7 +148,7 @@ def plan(config: CleanConfig) -> str:
 
 def account(summary: dict[str, Any]) -> str:
     """The summary as a table."""
-    from isoflop.cli.tables import aligned
+    from isoflop.cli.tables import aligned, left_out
     from isoflop.report.scales import data_size, percent
 
     read = summary["read"]
@@ -156,7 +160,7 @@ def account(summary: dict[str, Any]) -> str:
             data_size(read["bytes"]),
             "",
             "",
-            f"{read['bad']} bad" if read["bad"] else "",
+            left_out(read),
         ),
     ]
     for label, stage in summary["stages"].items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -47,7 +48,8 @@ class Arguments:
         context: Tokens a proxy sees at once.
         workers: Worker processes; by default one per core.
         seed: Seed of mixtures, initial weights and order.
-        dry_run: Print every proxy's mixture and what they cost; with --minutes this machine's speed is measured once.
+        dry_run: Print every proxy's mixture and what they cost, and leave nothing behind; with --minutes this machine's
+            speed is measured.
         json: Print the answer as JSON.
     """
 
@@ -91,10 +93,12 @@ def main(arguments: list[str]) -> None:
         prior=a.prior,
         seed=a.seed,
     )
-    config = resolve(request, a.out, len(worker_processors(a.workers)))
+    workers = worker_processors(a.workers)
     if a.dry_run:
-        print(described(config))
+        with tempfile.TemporaryDirectory() as scratch:
+            print(described(resolve(request, a.out, workers, Path(scratch))))
         return
+    config = resolve(request, a.out, workers)
     with console() as report:
         found = search(config, a.out, report, a.workers)
     page = write_report(a.out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Rows = Sequence[Sequence[str]]
@@ -45,6 +45,13 @@ def _fold(head: Sequence[str], rows: Rows) -> None:
     for row in rows:
         table.add_row(*map(escape, row))
     Console(highlight=False).print(table)
+
+
+def left_out(read: Mapping[str, Any]) -> str:
+    """What a reading could not use, in words; "" where it used everything."""
+    counts = {"bad": "bad record", "damaged": "damaged file", "links": "link out of the folder"}
+    found = [(read.get(name, 0), noun) for name, noun in counts.items()]
+    return ", ".join(f"{count:,} {noun}{'s' if count > 1 else ''}" for count, noun in found if count)
 
 
 def plain(value: Any) -> Any:

@@ -44,6 +44,7 @@ class Compare:
         corpus: A file or folder, or "python".
         by: What a group is: source, language, or anything else that the records say.
         group_bytes: Encode the first so many bytes of every group.
+        groups: Tell so many groups apart, those of most text.
         params: Parameters of a model without its embedding, to say what the vocabulary costs it.
         json: Print as JSON.
     """
@@ -52,6 +53,7 @@ class Compare:
     corpus: str = "python"
     by: str = "source"
     group_bytes: int = 1_000_000
+    groups: int = 30
     params: float = 1e7
     json: bool = False
 
@@ -110,7 +112,7 @@ def _compare(a: Compare) -> None:
     if not 0 < a.params < math.inf:
         raise ValueError(f"--params is {a.params:g}: it must be above 0")
     tokenizers = {str(file): Tokenizer.load(file) for file in a.files}
-    found = compare(tokenizers, documents(a.corpus), a.by, a.group_bytes)
+    found = compare(tokenizers, documents(a.corpus), a.by, a.group_bytes, a.groups)
     if a.json:
         print(json.dumps(summary(found, a.params), indent=1))
     else:

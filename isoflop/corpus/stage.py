@@ -44,6 +44,8 @@ class Stage:
     """What configs and reports call it."""
     whole: ClassVar[bool] = False
     """Whether it must have seen the whole corpus before it can judge."""
+    inputs: ClassVar[tuple[str, ...]] = ()
+    """The fields that are paths of files or folders: a cleaning notices when what they hold changes."""
 
     def prepare(self, folder: Path) -> None:
         """Do once whatever needs no document of the corpus."""

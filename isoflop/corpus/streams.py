@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import zstandard
 
-from isoflop.corpus.document import CorpusError, Reading
+from isoflop.corpus.document import CorpusError, FileError, Reading
 
 LONGEST_LINE = 256 << 20
 PIECE = 64 << 10
@@ -30,7 +30,7 @@ _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
 def blocks(path: Path, reading: Reading, *, text: bool = True) -> Iterator[bytes]:
     """The decompressed bytes of a file in blocks of at most 1 MiB; its suffix says what it is.
 
-    Raises CorpusError if the file cannot be read, is damaged or cut short, or should be text and is not.
+    Raises FileError if the file is damaged, cut short, or should be text and is not; CorpusError if it cannot be read.
     """
     before = reading.disk_bytes_read
     start = b""
@@ -43,13 +43,13 @@ def blocks(path: Path, reading: Reading, *, text: bool = True) -> Iterator[bytes
                 reading.disk_bytes_read = before + file.tell()
                 yield block
     except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        raise CorpusError(f"{path} is damaged or cut short ({error}): fetch or compress it again.") from error
+        raise FileError(path, f"is damaged or cut short ({error}): fetch or compress it again.") from error
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror}; check its permissions.") from error
 
 
 def lines(path: Path, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines without their newline; a line longer than 256 MiB is a CorpusError."""
+    """Lines without their newline; a line longer than 256 MiB is a FileError."""
     held: list[bytes] = []
     length = 0
     for block in blocks:
@@ -62,9 +62,10 @@ def lines(path: Path, blocks: Iterable[bytes]) -> Iterator[bytes]:
         held.append(rest)
         length += len(rest)
         if length > LONGEST_LINE:
-            raise CorpusError(
-                f"{path} has a line of more than {LONGEST_LINE >> 20} MiB: put one document on each line, "
-                "or do not use this file; it may be a decompression bomb."
+            raise FileError(
+                path,
+                f"has a line of more than {LONGEST_LINE >> 20} MiB: put one document on each line, "
+                "or do not use this file; it may be a decompression bomb.",
             )
     if length:
         yield b"".join(held)
@@ -102,8 +103,10 @@ def _piece_end(held: bytearray) -> int:
 def _decompressed(path: Path, file: BinaryIO) -> Iterator[bytes]:
     if path.suffix == ".zst":
         return _unzstd(file)
-    plain = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
-    return iter(lambda: plain.read(_BLOCK), b"")
+    if path.suffix == ".gz":
+        unpacked = gzip.GzipFile(fileobj=file)
+        return iter(lambda: unpacked.read1(_BLOCK), b"")  # what comes before damage, where ``read`` would wait for more
+    return iter(lambda: file.read(_BLOCK), b"")
 
 
 def _unzstd(file: BinaryIO) -> Iterator[bytes]:
@@ -124,6 +127,6 @@ def _unzstd(file: BinaryIO) -> Iterator[bytes]:
 
 def _refuse_binary(path: Path, start: bytes) -> None:
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise CorpusError(f"{path} is UTF-16, and only UTF-8 is read: convert it, for example with iconv.")
+        raise FileError(path, "is UTF-16, and only UTF-8 is read: convert it, for example with iconv.")
     if b"\0" in start:
-        raise CorpusError(f"{path} is not text, it holds NUL bytes: leave it out, or name it for what it is.")
+        raise FileError(path, "is not text, it holds NUL bytes: leave it out, or name it for what it is.")

@@ -14,7 +14,7 @@ import zstandard
 from isoflop.corpus import streams
 from isoflop.corpus.document import CorpusError, Document, Reading, RecordError
 from isoflop.corpus.record import from_record, parse, to_json
-from isoflop.files import TEMPORARY, commit, disk_errors, sync
+from isoflop.files import commit, disk_errors, sync, temporary_for
 
 LEVEL = 3
 
@@ -24,7 +24,7 @@ def write_documents(path: Path, documents: Iterable[Document]) -> None:
 
     Raises CorpusError at a document too long to be read again, DiskFullError where there is no space.
     """
-    temporary = path.with_name(path.name + TEMPORARY)
+    temporary = temporary_for(path)
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
     with disk_errors(path):
         try:

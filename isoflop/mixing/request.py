@@ -7,6 +7,7 @@ out: its larger split is measured. Folders must share one tokenizer, or nats per
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,11 +56,12 @@ class Request:
     seed: int = 0
 
 
-def resolve(request: Request, folder: Path, workers: int) -> MixConfig:
-    """The search of a request in ``folder``, on so many workers; measures this machine if minutes are given.
+def resolve(request: Request, folder: Path, workers: Sequence[int], notes: Path | None = None) -> MixConfig:
+    """The search of a request in ``folder``, on these processors; measures this machine if minutes are given.
 
-    A search that has begun keeps the sizes that were derived for it. Raises ValueError for folders that are not
-    prepared corpora, that do not share a tokenizer, and for too little time.
+    What was measured is kept in ``notes``, by default the folder. A search that has begun keeps the sizes that were
+    derived for it. Raises ValueError for folders that are not prepared corpora, that do not share a tokenizer, and for
+    too little time.
     """
     opened = {name: TokenDataset.open(data) for name, data in request.sources.items()}
     held_out, targets = find_targets(request, opened)
@@ -68,7 +70,7 @@ def resolve(request: Request, folder: Path, workers: int) -> MixConfig:
         Domain(name, str(data.folder.resolve()), data.split("train").tokens) for name, data in opened.items()
     )
     vocab = next(iter(opened.values())).tokenizer.vocab_size
-    parameters, tokens, context = sizes(request, folder, vocab, workers)
+    parameters, tokens, context = sizes(request, folder, vocab, workers, notes or folder)
     return MixConfig(
         domains,
         held_out,
@@ -132,7 +134,7 @@ def check_tokenizers(datasets: dict[str, TokenDataset]) -> None:
             )
 
 
-def sizes(request: Request, folder: Path, vocab: int, workers: int) -> tuple[float, float, int]:
+def sizes(request: Request, folder: Path, vocab: int, workers: Sequence[int], notes: Path) -> tuple[float, float, int]:
     """Parameters, tokens and context of a proxy."""
     if (folder / CONFIG).exists():
         begun = configuration.load(MixConfig, folder / CONFIG)
@@ -145,8 +147,8 @@ def sizes(request: Request, folder: Path, vocab: int, workers: int) -> tuple[flo
     context = request.context or context_for(6 * parameters * tokens)
     if request.minutes is None:
         return parameters, tokens, context
-    speed = measure_speed(folder / "speed.json", vocab, context)
-    return *within(request, speed, vocab, context, workers), context
+    speed = measure_speed(notes / "speed.json", vocab, context, workers)
+    return *within(request, speed, vocab, context, len(workers)), context
 
 
 def within(request: Request, speed: Speed, vocab: int, context: int, workers: int) -> tuple[float, float]:

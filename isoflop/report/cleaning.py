@@ -89,6 +89,10 @@ def head(cleaning: Cleaning) -> str:
         ("bad records", f"{read['bad']:,}", f"{bad} set aside" if read["bad"] else "none set aside"),
         ("stages' time", spoken(sum(cleaning.seconds.values())), "summed over processes"),
     ]
+    if read.get("damaged"):
+        facts.append(("damaged files", f"{read['damaged']:,}", f"of {data_size(read['damaged_bytes'])} on disk"))
+    if read.get("links"):
+        facts.append(("links out", f"{read['links']:,}", "not followed"))
     if read["beyond_sample"]:
         facts.append(("sample", percent(read["documents"], read["documents"] + read["beyond_sample"]), "of documents"))
     cells = "".join(f"<div><dt>{a}</dt><dd>{text(b)}<small>{text(c)}</small></dd></div>" for a, b, c in facts)

@@ -20,6 +20,8 @@ from isoflop.tokens.selection import group_of
 from isoflop.tokens.tokenizer import Tokenizer
 
 ALL = "all"
+OTHERS = "(all others)"
+MOST_GROUPS = 30
 _NUMBERS = ("0123456789", "7", "x10", "3.14159", " 2024", "1000000")
 
 
@@ -62,7 +64,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``texts`` by group and ``counts`` by tokenizer, over the same documents; the group "all" is their sum."""
+    """``texts`` by group and ``counts`` by tokenizer, over the same documents; the group "all" is their sum.
+
+    Small groups are together in OTHERS.
+    """
 
     texts: dict[str, Text]
     counts: dict[str, Counts]
@@ -77,12 +82,16 @@ class Comparison:
 
 
 def compare(
-    tokenizers: Mapping[str, Tokenizer], documents: Iterable[Document], by: str = "source", group_bytes: int = 1_000_000
+    tokenizers: Mapping[str, Tokenizer],
+    documents: Iterable[Document],
+    by: str = "source",
+    group_bytes: int = 1_000_000,
+    groups: int = MOST_GROUPS,
 ) -> Comparison:
     """Encode the first ``group_bytes`` of every group with every tokenizer.
 
-    ``by`` is "source", "language" or any other thing that records say, such as "domain". Raises CorpusError if there
-    is no text.
+    ``by`` is "source", "language" or any other thing that records say, such as "domain"; the ``groups`` of most text
+    are told apart, since records may each have a source of their own. Raises CorpusError if there is no text.
     """
     texts: dict[str, Text] = {ALL: Text()}
     counts = {name: Counts(tokenizer) for name, tokenizer in tokenizers.items()}
@@ -100,7 +109,23 @@ def compare(
                 count.tokens[ALL] += len(ids)
     if not texts[ALL].text_bytes:
         raise CorpusError("there is no text to compare tokenizers on.")
+    _together(texts, counts, groups)
     return Comparison(texts, counts)
+
+
+def _together(texts: dict[str, Text], counts: Mapping[str, Counts], most: int) -> None:
+    """Count all groups but the ``most`` of most text, ALL aside, as one; no group is left alone in it."""
+    by_size = sorted(texts.keys() - {ALL}, key=lambda group: (-texts[group].text_bytes, group))
+    if len(by_size) <= most + 1:
+        return
+    others = texts[OTHERS] = Text()
+    for group in by_size[most:]:
+        text = texts.pop(group)
+        others.documents += text.documents
+        others.text_bytes += text.text_bytes
+        others.words += text.words
+        for count in counts.values():
+            count.tokens[OTHERS] += count.tokens.pop(group, 0)
 
 
 def digits_alone(tokenizer: Tokenizer) -> bool:

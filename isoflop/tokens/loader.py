@@ -123,14 +123,15 @@ class Loader:
             raise ValueError(f"{count} samples: ask for at least one.")
         count = min(count, self.samples_per_epoch)
         tokens = self._at(np.arange(count) * self.samples_per_epoch // count)
-        return FixedSamples(tokens, int(self._byte_lengths[tokens[:, 1:]].sum()))
+        targets = tokens[:, 1:]
+        return FixedSamples(tokens, int(self._byte_lengths[targets[targets >= 0]].sum()))
 
     def document_ids(self, batch: Batch) -> Batch:
         """Which document of its row each token belongs to, counted from 0, −1 for padding; the shape of ``batch``."""
         return document_ids(batch, self._bos)
 
     def targets(self, first_sample: int, count: int) -> int:
-        """How many targets those samples have that are no padding."""
+        """How many targets those samples have."""
         if self._plan is None:
             return count * self.context
         return self._plan.targets(self.positions(first_sample, count))
@@ -147,7 +148,7 @@ def document_ids(batch: Batch, bos: int) -> Batch:
     ``batch`` (count, time) is an array, or anything like one: on a device the ids are counted there.
     """
     tokens: Any = batch
-    starts = tokens == bos
+    starts = (tokens == bos) | (tokens < PADDING)  # a document's begin, or that of a later piece of one
     starts[:, 0] = False
     ids = starts.cumsum(1)
     ids[tokens == PADDING] = -1

@@ -7,8 +7,10 @@ arXiv 2404.10830, who find better reading and fewer hallucinations at equal cost
 is no target.
 
 A sequence has room for context + 1 tokens: inputs and the last target. A long document's pieces share a token, so that
-every token but the first of a piece is a target of its own document once an epoch. A piece's first token is one after
-the piece before it, if there is one in its sequence: a document's begin, or the shared token once more.
+every token but the first of a piece is a target of its own document once an epoch. Of the first tokens of pieces, a
+document's begin is a target of the document before it in its sequence: that a document ends here is learnable. The
+token that a later piece shares with the one before is no target, since nothing in its sequence leads up to it: rows
+hold it as −2 − id, which ``inputs`` turns back. One such piece is the first of its sequence, where it costs no target.
 
 A plan is a folder beside the shards, named by split, context and the fingerprint of the tokens, so that other tokens
 never meet it. It is made a window of documents at a time, so memory does not grow with the corpus, and the last
@@ -25,22 +27,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.files import locked, write_folder
+from isoflop.files import locked, remove_temporaries, write_folder
 from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.shards import Tokens
 
 PADDING = -1
+"""No token: neither input nor target. Rows hold ids, this, and below it ids that are inputs and no targets."""
+VERSION = 2  # of the files
 LOCK = ".packing-lock"
 WINDOW = 1 << 20  # documents packed together
 CHUNK = 1 << 22  # tokens looked through at once for where documents begin
-FILES = {"starts": "<i8", "lengths": "<i4", "pieces": "<i8", "fills": "<i4"}
+FILES = {"starts": "<i8", "lengths": "<i4", "pieces": "<i8", "fills": "<i4", "aims": "<i4"}
 
 Ints = NDArray[np.int64]
+Rows = TypeVar("Rows")
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,9 @@ class Plan:
     """The sequences of a split: each a few pieces of documents, one after another.
 
     ``starts`` and ``lengths`` (all pieces) say where in the split a piece is, ``pieces`` (sequences + 1) which are each
-    sequence's, ``fills`` (sequences) how many tokens those have. ``statistics`` counts documents, those cut, sequences
-    and the share of targets that are no padding.
+    sequence's, ``fills`` (sequences) how many tokens those have and ``aims`` (sequences) how many of them are targets.
+    A document begins with ``bos``. ``statistics`` counts documents, those cut, sequences and the share of targets that
+    are some.
     """
 
     context: int
@@ -57,37 +63,54 @@ class Plan:
     lengths: NDArray[np.int32]
     pieces: NDArray[np.int64]
     fills: NDArray[np.int32]
+    aims: NDArray[np.int32]
+    bos: int
     statistics: dict[str, float]
 
     @classmethod
     def of(cls, dataset: TokenDataset, split: str, context: int) -> Plan:
         """The plan of a split at a context, made now if there is none yet."""
-        path = dataset.folder / f"packing-{split}-{context}-{dataset.manifest.fingerprint[:16]}"
+        path = dataset.folder / f"packing-{VERSION}-{split}-{context}-{dataset.manifest.fingerprint[:16]}"
         if not path.exists():
             with locked(dataset.folder / LOCK):
                 if not path.exists():  # another process was planning while this one waited
+                    remove_temporaries(dataset.folder)
                     write_folder(path, partial(_plan, dataset, split, context))
         arrays: dict[str, Any] = {
             name: np.asarray(np.memmap(path / f"{name}.bin", dtype, "r")) for name, dtype in FILES.items()
         }
-        return cls(context, **arrays, statistics=json.loads((path / "plan.json").read_text()))
+        statistics = json.loads((path / "plan.json").read_text())
+        return cls(context, **arrays, bos=dataset.tokenizer.bos, statistics=statistics)
 
     def __len__(self) -> int:
         return len(self.fills)
 
     def rows(self, tokens: Tokens, sequences: Ints) -> Ints:
-        """The tokens of these sequences, int64 (len(sequences), context + 1), ``PADDING`` where there are none."""
+        """The tokens of these sequences, int64 (len(sequences), context + 1), ``PADDING`` where there are none.
+
+        A token that is an input and no target is −2 − id.
+        """
         first = self.pieces[sequences]
         pieces = ranges(first, self.pieces[sequences + 1] - first)
         lengths, fills = self.lengths[pieces].astype(np.int64), self.fills[sequences].astype(np.int64)
         rows = np.full((len(sequences), self.context + 1), PADDING, np.int64)
         columns = ranges(np.zeros_like(fills), fills)
-        rows[np.repeat(np.arange(len(sequences)), fills), columns] = tokens.take(ranges(self.starts[pieces], lengths))
+        found = tokens.take(ranges(self.starts[pieces], lengths)).astype(np.int64)
+        begins = np.cumsum(lengths) - lengths
+        begins = begins[(columns[begins] > 0) & (found[begins] != self.bos)]
+        found[begins] = -2 - found[begins]
+        rows[np.repeat(np.arange(len(sequences)), fills), columns] = found
         return rows
 
     def targets(self, sequences: Ints) -> int:
-        """Targets of these sequences that are no padding."""
-        return int(self.fills[sequences].sum()) - len(sequences)
+        """Targets of these sequences."""
+        return int(self.aims[sequences].sum())
+
+
+def inputs(rows: Rows) -> Rows:
+    """The ids that a model reads in ``rows``, an array or a tensor: those of no targets too, and 0 for padding."""
+    marked: Any = rows
+    return cast(Rows, (abs(marked + 1) - 1).clip(0))
 
 
 def ranges(starts: Ints, lengths: Ints) -> Ints:
@@ -123,39 +146,46 @@ def best_fit(lengths: Ints, room: int) -> Ints:
 def _plan(dataset: TokenDataset, split: str, context: int, folder: Path) -> None:
     """Write the four files of a plan, and what it says of the documents."""
     files = {name: (folder / f"{name}.bin").open("wb") for name in FILES}
-    documents = cut = sequences = written = tokens = 0
+    documents = cut = sequences = written = targets = 0
     try:
         _append(files["pieces"], "pieces", np.zeros(1, np.int64))
         for starts, lengths in _documents(dataset.tokens(split), dataset.tokenizer.bos):
             documents, cut = documents + len(lengths), cut + int(np.count_nonzero(lengths > context + 1))
-            starts, lengths, bins = _pack(starts, lengths, context)
-            counts = np.bincount(bins)
+            starts, lengths, bins, later = _pack(starts, lengths, context)
+            counts, fills = np.bincount(bins), np.bincount(bins, lengths)
+            # The first token of a sequence is no target, nor is that of a later piece behind another.
+            aims = fills - np.maximum(1, np.bincount(bins, later))
             _append(files["starts"], "starts", starts)
             _append(files["lengths"], "lengths", lengths)
             _append(files["pieces"], "pieces", written + np.cumsum(counts))
-            _append(files["fills"], "fills", np.bincount(bins, lengths))
+            _append(files["fills"], "fills", fills)
+            _append(files["aims"], "aims", aims)
             written, sequences = written + len(starts), sequences + len(counts)
-            tokens += int(lengths.sum())
+            targets += int(aims.sum())
     finally:
         for file in files.values():
             file.close()
-    used = (tokens - sequences) / (sequences * context)
+    used = targets / (sequences * context)
     statistics = {"documents": documents, "cut": cut, "sequences": sequences, "used": used}
     (folder / "plan.json").write_text(json.dumps(statistics, indent=1) + "\n")
 
 
-def _pack(starts: Ints, lengths: Ints, context: int) -> tuple[Ints, Ints, Ints]:
-    """Cut documents into pieces and pack them: starts, lengths and bins of pieces, in the order of bins."""
+def _pack(starts: Ints, lengths: Ints, context: int) -> tuple[Ints, Ints, Ints, NDArray[np.bool_]]:
+    """Cut documents into pieces and pack them: starts, lengths and bins of pieces, in the order of bins.
+
+    And whether each is a later piece of its document; in a bin such pieces come first.
+    """
     whole = np.maximum(0, -(-(lengths - context - 1) // context))  # pieces that fill a sequence alone
     rest = lengths - whole * context
     full = np.repeat(starts, whole) + context * ranges(np.zeros_like(whole), whole)
     bins = best_fit(rest, context + 1)
-    order = np.argsort(bins, kind="stable")
+    order = np.lexsort((whole == 0, bins))
     count = int(bins.max(initial=-1)) + 1
     return (
         np.concatenate([(starts + whole * context)[order], full]),
         np.concatenate([rest[order], np.full(len(full), context + 1)]),
         np.concatenate([bins[order], count + np.arange(len(full))]),
+        np.concatenate([(whole > 0)[order], np.zeros(len(full), np.bool_)]),
     )
 
 

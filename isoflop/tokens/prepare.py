@@ -44,6 +44,8 @@ class PrepareConfig:
 
     ``tokenizer`` is the path of a tokenizer.json to use, so that several corpora share one and can be mixed. Without it
     one of ``vocab_size`` ids is trained on this corpus, of the kind "bpe", "sentencepiece-bpe" or "unigram".
+
+    The corpus is refused where more than ``bad_fraction`` of its records are bad, or of its bytes in damaged files.
     """
 
     corpus: str = "python"
@@ -55,6 +57,7 @@ class PrepareConfig:
     seed: int = 0
     tokenizer: str | None = None
     tokenizer_kind: str = "bpe"
+    bad_fraction: float = 0.01
 
     def __post_init__(self) -> None:
         check_tokenizer(self.tokenizer_kind, self.vocab_size)
@@ -64,6 +67,8 @@ class PrepareConfig:
             raise ValueError(f"max_bytes is {self.max_bytes}: it must be positive, or absent for the whole corpus.")
         if not 1 <= self.tokenizer_bytes <= LARGEST_SAMPLE:
             raise ValueError(f"tokenizer_bytes is {self.tokenizer_bytes}: it must be in 1…{LARGEST_SAMPLE}.")
+        if not 0 <= self.bad_fraction <= 1:
+            raise ValueError(f"bad_fraction is {self.bad_fraction}: it must be in 0…1.")
         if self.shard_tokens < 1:
             raise ValueError(f"shard_tokens is {self.shard_tokens}: it must be positive.")
 
@@ -96,13 +101,13 @@ def prepare(config: PrepareConfig, out: Path, report: Report = silent) -> Manife
 
 
 def _prepare(config: PrepareConfig, out: Path, report: Report) -> Manifest:
-    reading = Reading()
+    reading = Reading(config.bad_fraction)
     found = survey(_watched(documents(config.corpus, reading), reading, report))
     roles = _roles(config, found)
     if config.tokenizer is None:
         tokenizer = _train_tokenizer(config, found, roles, report)
     else:
-        tokenizer = Tokenizer.load(config.tokenizer)
+        tokenizer = _given_tokenizer(config.tokenizer, config.vocab_size)
     tokenizer.save(out / TOKENIZER)
     dtype = "<u2" if tokenizer.vocab_size <= 2**16 else "<u4"
     splits = _encode(config, found, roles, tokenizer, out, np.dtype(dtype), report)
@@ -118,6 +123,9 @@ def _prepare(config: PrepareConfig, out: Path, report: Report) -> Manifest:
             "records": reading.records,
             "bad": reading.bad,
             "empty": reading.empty,
+            "damaged": reading.damaged,
+            "damaged_bytes": reading.damaged_bytes,
+            "links": reading.links,
             "duplicates": int(np.count_nonzero(~roles.distinct)),
             "beyond_max_bytes": int(np.count_nonzero(roles.distinct & ~roles.kept)),
             "places": reading.places,
@@ -161,6 +169,17 @@ def _roles(config: PrepareConfig, found: Survey) -> _Roles:
             "lower validation_fraction or give more documents."
         )
     return _Roles(distinct, kept & ~validation, validation)
+
+
+def _given_tokenizer(path: str, vocab_size: int) -> Tokenizer:
+    """A tokenizer from its file; one of another size than was asked for is refused."""
+    tokenizer = Tokenizer.load(path)
+    if vocab_size not in (PrepareConfig.vocab_size, tokenizer.vocab_size):
+        raise ValueError(
+            f"{path} has {tokenizer.vocab_size:,} ids and not the {vocab_size:,} that were asked for: leave out the "
+            "size, or the tokenizer to have one trained"
+        )
+    return tokenizer
 
 
 def _train_tokenizer(config: PrepareConfig, found: Survey, roles: _Roles, report: Report) -> Tokenizer:
@@ -220,7 +239,7 @@ def _reread(config: PrepareConfig, found: Survey, wanted: Mask) -> Iterator[tupl
     """The wanted documents with their numbers; a corpus that changed since the survey is an error."""
     indices = np.flatnonzero(wanted)
     last, index = int(indices[-1]), -1
-    for index, document in enumerate(documents(config.corpus)):
+    for index, document in enumerate(documents(config.corpus, Reading(config.bad_fraction))):
         if index < len(wanted) and wanted[index]:
             if content_hash(document.text.encode("utf-8")) & LOW_HALF != found.low[index]:
                 break

@@ -82,9 +82,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, *, fast: bool = False, padded: bool = False) -> Tensor:
     """Summed cross-entropy in nats of ``hidden @ headᵀ`` (…, width) against target ids (…).
 
-    ``fast`` compiles the arithmetic of the gradient; ``padded`` says that targets of −1 are none. Divide by the number
-    of targets for nats per token: the sum is returned so that accumulation over micro-batches is normalised once, per
-    token.
+    ``fast`` compiles the arithmetic of the gradient; ``padded`` says that targets below 0 are none. Divide by the
+    number of targets for nats per token: the sum is returned so that accumulation over micro-batches is normalised
+    once, per token.
     """
     rows = chunk_rows(targets.numel(), head.shape[0])
     flat, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
@@ -92,6 +92,7 @@ def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, *, fast: bool =
         arguments = (flat, head, targets, rows, fast, padded)
         return ChunkedCrossEntropy.apply(*arguments)  # type: ignore[no-any-return,no-untyped-call]
     weights = head.to(flat.dtype)
+    targets = targets.clamp(min=PADDING) if padded else targets
     starts = range(0, len(flat), rows)
     losses = [chunk_loss(flat[i : i + rows], weights, targets[i : i + rows]) for i in starts]
     return torch.stack(losses).sum()

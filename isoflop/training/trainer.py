@@ -21,6 +21,7 @@ from torch import Tensor
 
 from isoflop.keys import derive_key
 from isoflop.model.llama import Llama
+from isoflop.tokens import packing
 from isoflop.tokens.ahead import ReadAhead
 from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
 from isoflop.tokens.ledger import Ledger
@@ -165,7 +166,7 @@ class Trainer:
         padded, targets = self.config.packing == "fit", self.targets(consumed, size)
         loader = self.loaders[self.config.contexts.at(consumed)]
         for tokens in self.micro_batches(consumed, size):
-            inputs = tokens[:, :-1].clamp(min=0) if padded else tokens[:, :-1]
+            inputs = packing.inputs(tokens[:, :-1]) if padded else tokens[:, :-1]
             documents = loader.document_ids(tokens[:, :-1]) if self.config.document_mask else None
             nats = cross_entropy(
                 self.model.hidden(inputs, documents),

@@ -59,6 +59,7 @@ class Decontaminate(Stage):
     """
 
     name: ClassVar[str] = "decontaminate"
+    inputs: ClassVar[tuple[str, ...]] = ("benchmarks",)
     benchmarks: tuple[str, ...]
     n: int = 13
     item_share: float = 0.0

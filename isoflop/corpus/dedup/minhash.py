@@ -25,6 +25,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from isoflop import files
 from isoflop.corpus.dedup import runs, verdicts
 from isoflop.corpus.dedup.codepoints import Int64s, UInt32s, batches
 from isoflop.corpus.dedup.components import CHUNK, Components, mapped
@@ -89,8 +90,7 @@ class NearDuplicates(Stage):
 
     def combine(self, shards: int, folder: Path) -> None:
         """Join candidates into components and decide which document of each stays."""
-        scratch = folder / "components.partial"
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch = files.temporary_for(folder / "components")
         scratch.mkdir()
         try:
             lengths = [len(np.load(path, mmap_mode="r")) for path in runs.run_paths(folder, "lengths", shards)]

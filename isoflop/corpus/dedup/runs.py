@@ -40,7 +40,7 @@ def run_paths(folder: Path, name: str, shards: int) -> list[Path]:
 
 def save(path: Path, array: NDArray[Any]) -> None:
     """Write an array as an ``.npy`` file that is there whole or not at all."""
-    temporary = path.with_name(path.name + files.TEMPORARY)
+    temporary = files.temporary_for(path)
     with files.disk_errors(path):
         try:
             with temporary.open("wb") as file:

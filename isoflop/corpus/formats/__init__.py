@@ -2,7 +2,8 @@
 
 A format turns a file into records, one after another and never a whole file at once. Of a record that cannot be used it
 yields the RecordError and goes on; of one that is no document, such as a blank line, it yields None, so that the
-number of a record is its position in the file. A file that cannot be read to its end is a CorpusError.
+number of a record is its position in the file. A file that is damaged is a FileError, raised where the damage begins;
+one that cannot be opened, or needs a package that is not installed, a CorpusError.
 """
 
 from __future__ import annotations

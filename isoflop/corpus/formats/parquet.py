@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from isoflop.corpus.document import CorpusError, Reading, RecordError
+from isoflop.corpus.document import FileError, Reading, RecordError
 from isoflop.corpus.formats import Record
 from isoflop.corpus.streams import LONGEST_LINE
 
@@ -34,7 +34,7 @@ def records(file: Path, reading: Reading) -> Iterator[Record]:
             strings = [name for name in columns if _is_string(start.schema_arrow.field(name).type)]
             rows = start.metadata.num_rows
         if "text" not in columns:
-            raise CorpusError(f'{file} has no column "text" of strings: rename the column that holds the documents.')
+            raise FileError(file, 'has no column "text" of strings: rename the column that holds the documents.')
         done = 0
         with pq.ParquetFile(file, read_dictionary=strings, buffer_size=_BUFFER, pre_buffer=False) as table:
             for batch in table.iter_batches(ROWS, columns=columns, use_threads=False):
@@ -43,7 +43,7 @@ def records(file: Path, reading: Reading) -> Iterator[Record]:
                 done += batch.num_rows
                 reading.disk_bytes_read = before + size * done // max(rows, done)
     except pa.ArrowException as error:
-        raise CorpusError(f"{file} is damaged or no parquet file ({error}): fetch or write it again.") from error
+        raise FileError(file, f"is damaged or no parquet file ({error}): fetch or write it again.") from error
     reading.disk_bytes_read = before + size
 
 

@@ -10,15 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isoflop.corpus import streams
-from isoflop.corpus.document import Reading, RecordError
+from isoflop.corpus.document import FileError, Reading, RecordError
 from isoflop.corpus.formats import Record
 from isoflop.corpus.record import decoded
 
 
 def records(file: Path, reading: Reading) -> Iterator[Record]:
-    """One record a piece."""
-    for piece in streams.pieces(streams.blocks(file, reading)):
-        try:
-            yield {"text": decoded(piece)} if piece.strip() else None
-        except RecordError as error:
-            yield error
+    """One record a piece; what is not text at all is one bad record."""
+    try:
+        for piece in streams.pieces(streams.blocks(file, reading)):
+            yield _record(piece)
+    except FileError as error:
+        yield RecordError(error.reason)
+
+
+def _record(piece: bytes) -> Record:
+    try:
+        return {"text": decoded(piece)} if piece.strip() else None
+    except RecordError as error:
+        return error

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from isoflop.corpus import streams
-from isoflop.corpus.document import CorpusError, Reading, RecordError
+from isoflop.corpus.document import CorpusError, FileError, Reading, RecordError
 from isoflop.corpus.formats import Record
 from isoflop.corpus.formats.html import LONGEST_PAGE, page
 from isoflop.corpus.record import decoded
@@ -39,11 +39,11 @@ def records(file: Path, reading: Reading) -> Iterator[Record]:
     except OSError as error:
         if stream.failure:
             raise stream.failure from error
-        raise CorpusError(f"{file} is no web archive after record {found} ({error}): fetch it again.") from error
+        raise FileError(file, f"is no web archive after record {found} ({error}): fetch it again.") from error
     if stream.position and not found:
-        raise CorpusError(f"{file} is no web archive: leave it out, or name it for what it is.")
+        raise FileError(file, "is no web archive: leave it out, or name it for what it is.")
     if not stream.end.endswith(b"\n\r\n"):
-        raise CorpusError(f"{file} is cut short in record {found}: fetch it again.")
+        raise FileError(file, f"is cut short in record {found}: fetch it again.")
 
 
 def _record(entry: Any, reading: Reading) -> Record:

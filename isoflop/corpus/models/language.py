@@ -87,6 +87,7 @@ class Language(Stage):
     """
 
     name: ClassVar[str] = "language"
+    inputs: ClassVar[tuple[str, ...]] = ("model",)
     languages: tuple[str, ...] = ()
     confidence: float = 0.5
     engine: Literal["py3langid", "fasttext"] = "py3langid"

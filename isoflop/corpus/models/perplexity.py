@@ -45,6 +45,7 @@ class Perplexity(Stage):
 
     name: ClassVar[str] = "perplexity"
     whole: ClassVar[bool] = True
+    inputs: ClassVar[tuple[str, ...]] = ("reference",)
     reference: str
     percentiles: tuple[float, float] = (30.0, 60.0)
     keep: tuple[str, ...] = ("head", "middle")

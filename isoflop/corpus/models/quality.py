@@ -40,6 +40,7 @@ class QualityClassifier(Stage):
 
     name: ClassVar[str] = "quality_classifier"
     whole: ClassVar[bool] = True
+    inputs: ClassVar[tuple[str, ...]] = ("reference",)
     reference: str
     threshold: float = 0.25
     keep: float | None = None

@@ -46,6 +46,7 @@ class TopicSampling(Stage):
 
     name: ClassVar[str] = "topics"
     whole: ClassVar[bool] = True
+    inputs: ClassVar[tuple[str, ...]] = ("examples", "corpus")
     examples: tuple[str, ...] = ()
     corpus: str = ""
     clusters: int = 16

@@ -10,19 +10,18 @@ at a time.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from isoflop.corpus.document import CorpusError
 from isoflop.corpus.pipeline import cut as cutting
-from isoflop.corpus.pipeline import tables
+from isoflop.corpus.pipeline import inputs, tables
 from isoflop.corpus.pipeline.account import OTHERS, StageAccount, Tally, draw_again, largest
 from isoflop.corpus.pipeline.config import CleanConfig
 from isoflop.corpus.pipeline.layout import Job, Pass, Task
 from isoflop.corpus.pipeline.local import LocalPool
-from isoflop.files import locked, write_json, write_text
+from isoflop.files import discard, locked, remove_temporaries, write_json, write_text
 from isoflop.interrupt import Interrupted, interruptible
 from isoflop.progress import Report, silent
 
@@ -62,6 +61,7 @@ def clean(
     _claim(config, out)
     with locked(out / LOCK), interruptible() as stopped:
         _agree(config, out)
+        inputs.check(config, out)
         if not (out / SUMMARY).exists():
             _clean(job, report, pool, keep, stopped)
     summary: dict[str, Any] = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
@@ -75,10 +75,12 @@ def _clean(job: Job, report: Report, pool: Callable[[Job], Pool], keep: bool, st
         if stopped():
             raise Interrupted(f"the cleaning was stopped; the same command goes on with what is left of {job.out}")
 
+    remove_temporaries(job.work)
+    remove_temporaries(job.documents)
     with pool(job) as workers:
 
         def run(label: str, tasks: Sequence[Task]) -> None:
-            waiting = [task for task in tasks if not job.marker(task).exists()]
+            waiting = [task for task in tasks if not job.done(task)]
             before, total = len(tasks) - len(waiting), len(tasks)
             workers.run(waiting, lambda done: report(label, before + done, total), stop)
 
@@ -90,7 +92,7 @@ def _clean(job: Job, report: Report, pool: Callable[[Job], Pool], keep: bool, st
                 run(f"combine {job.config.labels[this.survey]}", [Task("combine", this.survey, cut.shards)])
             if not keep:
                 for folder in job.disposable(this.number):
-                    shutil.rmtree(folder, ignore_errors=True)
+                    discard(folder)
     _sum_up(job, cut)
 
 

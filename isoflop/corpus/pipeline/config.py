@@ -80,7 +80,7 @@ class CleanConfig:
         shard_bytes: Bytes of text, and of what else is said of documents, after which a shard ends; memory of a worker
             grows with it, and nothing else does.
         sample: Share of the documents that is cleaned, chosen by a keyed hash of their ids, for a quick look.
-        bad_fraction: Share of bad records above which the corpus is refused.
+        bad_fraction: Share of bad records, and of bytes in damaged files, above which the corpus is refused.
         by: Field of documents, or of their records, by which the account is broken down: "source", "language", …
         examples: Documents shown of every reason, and of what was kept and edited, in every stage.
         seed: Seed of the sample and the examples.

@@ -26,12 +26,12 @@ from isoflop.keys import derive_key
 from isoflop.progress import Report
 
 QUARANTINE = 10_000
-"""The most bad records whose places are written down; all of them are counted."""
+"""The most bad records and damaged files whose places are written down; all of them are counted."""
 
 
 @dataclass
 class Cut:
-    """What cutting found: the number of shards, what is in them by group, and the records that are not."""
+    """What cutting found: the number of shards, what is in them by group, and the records and files that are not."""
 
     shards: int = 0
     total: Tally = field(default_factory=Tally)
@@ -39,6 +39,9 @@ class Cut:
     records: int = 0
     bad: int = 0
     empty: int = 0
+    damaged: int = 0
+    damaged_bytes: int = 0
+    links: int = 0
     beyond_sample: int = 0
 
     @classmethod
@@ -55,7 +58,8 @@ class Cut:
 
 def cut(job: Job, report: Report, stop: Callable[[], None]) -> Cut:
     """Cut the corpus of a job, once. ``stop`` is called between shards and may raise to end it. Raises CorpusError."""
-    if (done := Cut.load(job)) is not None:
+    done = Cut.load(job)
+    if done is not None and not any(job.lost(0, shard) for shard in range(done.shards)):
         return done
     cut = Cut()
     places: list[str] = []
@@ -119,11 +123,12 @@ def _write(job: Job, number: int, shard: _Shard) -> None:
                 f"the corpus has changed since {job.out} was begun, at {shard.documents[0].place} or soon after: "
                 "clean into another folder, or remove this one."
             )
-        return
+        if path.exists():
+            return
     for file in (account, path):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_documents(path, shard.documents)
-    write_json(account, {"fingerprint": fingerprint})
+    write_json(account, {"fingerprint": fingerprint, "documents": len(shard.documents)})
 
 
 def _documents(config: CleanConfig, cut: Cut, places: list[str], report: Report) -> Iterator[Document]:
@@ -137,9 +142,8 @@ def _documents(config: CleanConfig, cut: Cut, places: list[str], report: Report)
             else:
                 cut.beyond_sample += 1
         places += reading.places[: QUARANTINE - len(places)]
-        cut.records += reading.records
-        cut.bad += reading.bad
-        cut.empty += reading.empty
+        for name in ("records", "bad", "empty", "damaged", "damaged_bytes", "links"):
+            setattr(cut, name, getattr(cut, name) + getattr(reading, name))
 
 
 def _read(source: Source, reading: Reading, report: Report) -> Iterator[Document]:

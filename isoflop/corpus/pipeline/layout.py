@@ -3,10 +3,11 @@
 In the folder of a cleaning::
 
     clean.toml               the config, every threshold written out
+    inputs.json              what the files that it names held
     documents/000000.jsonl.zst …
     summary.json             the account of every stage
     examples.json            documents dropped, kept and edited
-    quarantine.jsonl         records that could not be read
+    quarantine.jsonl         records and files that could not be read
     timing.json              seconds of every stage; it and the page that shows them differ between two runs
     report.html              the page
     work                     a folder of what resumption needs; may be removed when the summary is there
@@ -17,6 +18,7 @@ survey, and its verdicts begin the next one: so that the corpus is read and writ
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,10 +98,15 @@ class Job:
         return self._shards(number) / f"{shard:06d}.jsonl.zst"
 
     def _shards(self, number: int) -> Path:
+        number = self._wrote(number)
+        return self.documents if number == len(self.passes) else self.pass_folder(number) / "documents"
+
+    def _wrote(self, number: int) -> int:
+        """The pass that wrote the documents that pass ``number`` left."""
         plan = self.passes
         while number and not plan[number - 1].judges:
             number -= 1
-        return self.documents if number == len(plan) else self.pass_folder(number) / "documents"
+        return number
 
     def disposable(self, number: int) -> list[Path]:
         """Folders of documents that nobody reads once pass ``number`` is complete."""
@@ -109,6 +116,24 @@ class Job:
     def account(self, number: int, shard: int) -> Path:
         """The account of a shard in a pass; where it is, the work is done."""
         return self.pass_folder(number) / "accounts" / f"{shard:06d}.json"
+
+    def left(self, number: int, shard: int) -> int:
+        """How many documents a pass left of a shard, by its account."""
+        number = self._wrote(number)
+        record = json.loads(self.account(number, shard).read_text(encoding="utf-8"))
+        if number == 0:
+            return int(record.get("documents", 1))  # no shard is cut empty
+        *_, last = record["stages"].values()
+        return int(last["kept"]["documents"])
+
+    def lost(self, number: int, shard: int) -> bool:
+        """Whether documents that a pass left of a shard are gone, though their folder is still needed."""
+        path = self.shard(number, shard)
+        return path.parent.exists() and not path.exists() and self.left(number, shard) > 0
+
+    def done(self, task: Task) -> bool:
+        """Whether a task has been done and what it left is there."""
+        return self.marker(task).exists() and not (task.kind == "shard" and self.lost(task.which, task.number))
 
     def marker(self, task: Task) -> Path:
         """The file that is there when a task has been done, and not before."""

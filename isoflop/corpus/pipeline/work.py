@@ -28,9 +28,9 @@ class StageError(RuntimeError):
 
 def perform(job: Job, task: Task) -> None:
     """Do a task and leave its marker. Raises StageError, CorpusError, ValueError, OSError."""
-    marker = job.marker(task)
-    if marker.exists():
+    if job.done(task):
         return
+    marker = job.marker(task)
     marker.parent.mkdir(parents=True, exist_ok=True)
     if task.kind == "shard":
         record = _shard(job, task.which, task.number)
@@ -56,8 +56,8 @@ def _once(job: Job, task: Task) -> None:
 
 def _shard(job: Job, number: int, shard: int) -> dict[str, Any]:
     """One shard through one pass; returns its account."""
-    this, path = job.passes[number - 1], job.shard(number - 1, shard)
-    batch = Batch(read_documents(path) if path.exists() else [])
+    this = job.passes[number - 1]
+    batch = Batch(_found(job, number - 1, shard))
     reservoir = Reservoir(job.config.examples, derive_key(job.config.seed, "examples"))
     accounts, seconds = {}, {}
     for index in this.judges:
@@ -73,6 +73,19 @@ def _shard(job: Job, number: int, shard: int) -> dict[str, Any]:
         left.parent.mkdir(parents=True, exist_ok=True)
         write_documents(left, batch.documents)
     return {"stages": accounts, "examples": drawn(reservoir), "seconds": seconds}
+
+
+def _found(job: Job, number: int, shard: int) -> list[Document]:
+    """The documents of a shard as a pass left them."""
+    path = job.shard(number, shard)
+    if path.exists():
+        return read_documents(path)
+    if left := job.left(number, shard):
+        raise CorpusError(
+            f"{path} is gone, with {left:,} documents that pass {number} left there: put it back, or remove {job.work} "
+            "and run the same command to begin anew."
+        )
+    return []
 
 
 def _survey(job: Job, index: int, shard: int, documents: Sequence[Document]) -> None:

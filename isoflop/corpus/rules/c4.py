@@ -37,6 +37,7 @@ class C4(Stage):
     """
 
     name: ClassVar[str] = "c4"
+    inputs: ClassVar[tuple[str, ...]] = ("bad_words",)
 
     min_sentences: int = 3
     min_words: int = 5

@@ -22,6 +22,7 @@ class DirtyWords(Stage):
     """
 
     name: ClassVar[str] = "llama3_words"
+    inputs: ClassVar[tuple[str, ...]] = ("words",)
 
     words: str
     min_count: int = 3

@@ -29,6 +29,7 @@ class Url(Stage):
     """
 
     name: ClassVar[str] = "url"
+    inputs: ClassVar[tuple[str, ...]] = ("domains", "addresses", "words", "soft_words")
 
     domains: str = ""
     addresses: str = ""
