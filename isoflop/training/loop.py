@@ -19,6 +19,7 @@ from isoflop.files import locked
 from isoflop.interrupt import Interrupted, interruptible
 from isoflop.progress import Report, silent
 from isoflop.training.config import TrainConfig
+from isoflop.training.garbage import collect, held_garbage
 from isoflop.training.hardware import device_for
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Metrics, Run
@@ -44,7 +45,8 @@ def train(
         ranks.wait(device)  # until the files are the leader's: all then resume from the same checkpoint
         trainer = Trainer.build(config, run, ranks, accept_changed_data=accept_changed_data)
         with interruptible() as stopped, held_metrics(run, ranks) as metrics, closing(trainer.ahead):
-            loop(trainer, metrics, stopped, report)
+            with held_garbage():
+                loop(trainer, metrics, stopped, report)
             result = trainer.validation.measure(trainer.model, ranks)
         summary = summarise(trainer, result)
         trainer.save()
@@ -58,17 +60,23 @@ def loop(trainer: Trainer, metrics: Metrics | None, stopped: Callable[[], bool],
     config, total = trainer.config, trainer.config.schedule.tokens
     label, saved = config.shape.name, time.monotonic()
     every = -(-total // max(1, config.validate_times))
+    clock = trainer.watch.clock
+    trainer.watch.begin(trainer.progress)
     while trainer.progress.tokens < total:
         before = trainer.progress.tokens
         line, stop = trainer.step(stopped())
         now = trainer.progress.tokens
         if now // every > before // every and now < total:
-            line |= trainer.validation.measure(trainer.model, trainer.ranks, config.contexts.at(before))
+            with clock("validate"):
+                line |= trainer.validation.measure(trainer.model, trainer.ranks, config.contexts.at(before))
+        line |= trainer.watch.figures(trainer.progress)
         if metrics is not None:
             metrics.write(**line)
         report(label, now, total)
         if now in config.keep or stop or time.monotonic() - saved > config.checkpoint_seconds:
-            trainer.save()
+            with clock("save"):
+                trainer.save()
+                collect()
             saved = time.monotonic()
         if stop:
             raise Interrupted(f"stopped at {now:,} of {total:,} tokens; the same command goes on from there")
