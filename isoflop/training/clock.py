@@ -1,9 +1,10 @@
 """Where the time of training goes: seconds by activity, of which there is one at a time.
 
-One that begins inside another interrupts it, so the seconds of all add up to the wall clock. On a GPU a mark
-is an event in the stream, read once the device has passed it: nothing waits, and what was not passed yet is counted with
-the next reading. Costs about a microsecond a mark on a CPU; all of a run's watching took
-0.19% of steps of 10 ms (``tests/test_training_watch.py`` holds it to 0.5%). The events of a GPU were not run. Left out: what the device does inside an activity, which is a profiler's to say.
+One that begins inside another interrupts it, so the seconds of all add up to the wall clock. On a GPU a mark is an
+event in the stream, read once the device has passed it: nothing waits, and what was not passed yet is counted with the
+next reading. Costs about a microsecond a mark on a CPU; all of a run's watching took 0.19% of steps of 10 ms, and
+``tests/test_training_watch.py`` holds it to 0.5%. The events of a GPU were not run. Left out: what the device does
+inside an activity, which is a profiler's to say.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Python's garbage collector, held while steps run.
 
-A full collection walks every object of the process (170,000 with torch and this package, 0.17 s measured) in the middle of
-some step, on one rank while the others wait for it. What exists before the first step is put out of the collector's
+A full collection walks every object of the process (170,000 with torch and this package, 0.17 s measured) in the middle
+of some step, on one rank while the others wait for it. What exists before the first step is put out of the collector's
 sight; cycles made since are collected where the loop pauses anyway, on all ranks at the same step.
 """
 
