@@ -1,4 +1,4 @@
-"""``isoflop runs`` tells what directories say, however half-written or foreign they are, and in the time of a glance."""
+"""``isoflop runs`` tells what directories say, however half-written or foreign they are, at a glance."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 
 def read_spots(path: Path) -> Lines:
-    """Lines of a file of metrics by ascending tokens: all of a short file, those at evenly spread spots of a long one."""
+    """Lines of a file of metrics by ascending tokens: all of a short file, those at even spots of a long one."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
