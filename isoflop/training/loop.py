@@ -8,7 +8,7 @@ may share the batches (``training.ranks``). Left out so far: a guard against spi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,21 @@ from isoflop.training.garbage import collect, held_garbage
 from isoflop.training.hardware import device_for
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Metrics, Run
+from isoflop.training.sinks import SinkName, Sinks
 from isoflop.training.trainer import Trainer
 
 
 def train(
-    config: TrainConfig, path: Path, report: Report = silent, *, accept_changed_data: bool = False
+    config: TrainConfig,
+    path: Path,
+    report: Report = silent,
+    *,
+    accept_changed_data: bool = False,
+    log_to: Sequence[SinkName] = (),
 ) -> dict[str, Any]:
     """Train, or go on training, the run in directory ``path``; returns its summary.
+
+    Its metrics are also sent to ``log_to``.
 
     A finished run returns at once. On Ctrl-C or SIGTERM a checkpoint is written and Interrupted raised; the same call
     resumes. Raises ValueError when the directory was started with another config, or when its data changed since and
@@ -44,7 +52,7 @@ def train(
     with locked(path / ".lock") if ranks.leads else nullcontext():
         ranks.wait(device)  # until the files are the leader's: all then resume from the same checkpoint
         trainer = Trainer.build(config, run, ranks, accept_changed_data=accept_changed_data)
-        with interruptible() as stopped, held_metrics(run, ranks) as metrics, closing(trainer.ahead):
+        with interruptible() as stopped, held_metrics(trainer, log_to) as metrics, closing(trainer.ahead):
             with held_garbage():
                 loop(trainer, metrics, stopped, report)
             result = trainer.validation.measure(trainer.model, ranks)
@@ -83,9 +91,10 @@ def loop(trainer: Trainer, metrics: Metrics | None, stopped: Callable[[], bool],
 
 
 @contextmanager
-def held_metrics(run: Run, ranks: Ranks) -> Iterator[Metrics | None]:
+def held_metrics(trainer: Trainer, log_to: Sequence[SinkName]) -> Iterator[Metrics | None]:
     """The run's metrics, closed whatever happens; None on ranks that do not write."""
-    metrics = Metrics(run) if ranks.leads else None
+    run, leads = trainer.run, trainer.ranks.leads
+    metrics = Metrics(run, Sinks(log_to, run, trainer.config, trainer.progress.step)) if leads else None
     try:
         yield metrics
     finally:
