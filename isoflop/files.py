@@ -140,3 +140,15 @@ def locked(path: Path) -> Iterator[None]:
                 print(f"another process is at work in {path.parent}; waiting for it", file=sys.stderr, flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file ``path`` now; False where there is none, or where locks are not known."""
+    if fcntl is None or not path.exists():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -27,6 +27,7 @@ COMMANDS = {
     "laws": "the published laws, what they mean and where they are from",
     "reproduce": "published numbers recomputed from published data",
     "plan": "what to train with a budget, what it costs, whether it fits",
+    "runs": "the runs under a directory side by side, or what tells two apart",
     "report": "the HTML report of an experiment",
 }
 

@@ -46,7 +46,8 @@ class Arguments:
         strength: Nats of loss that a nat of divergence from the prior must be worth.
         prior: What the mixture is drawn to: shares by available tokens, or equal shares.
         context: Tokens a proxy sees at once.
-        workers: Worker processes; by default one per core.
+        workers: Worker processes; by default one per core, or as many as the cluster has room for.
+        on: Where they work: local; ray, or "ray ADDRESS" of a cluster; slurm, or "slurm OPTIONS" of sbatch.
         seed: Seed of mixtures, initial weights and order.
         dry_run: Print every proxy's mixture and what they cost, and leave nothing behind; with --minutes this machine's
             speed is measured.
@@ -66,6 +67,7 @@ class Arguments:
     prior: Literal["natural", "uniform"] = "natural"
     context: int | None = None
     workers: int | None = None
+    on: str = "local"
     seed: int = 0
     dry_run: bool = False
     json: bool = False
@@ -78,6 +80,7 @@ def main(arguments: list[str]) -> None:
     from isoflop.mixing.search import search
     from isoflop.progress import console
     from isoflop.sweeps.executor import worker_processors
+    from isoflop.sweeps.places import hiring
 
     request = Request(
         sources=folders(a.sources),
@@ -100,7 +103,7 @@ def main(arguments: list[str]) -> None:
         return
     config = resolve(request, a.out, workers)
     with console() as report:
-        found = search(config, a.out, report, a.workers)
+        found = search(config, a.out, report, a.workers, hiring(a.on))
     page = write_report(a.out)
     if a.json:
         print(json.dumps(found | {"report": str(page) if page else None}))

@@ -8,12 +8,13 @@ from typing import Literal
 
 import tyro
 
-DESCRIPTION = """Trains an IsoFLOP grid on prepared tokens with one worker process per core, and resumes it when called
-again.
+DESCRIPTION = """Trains an IsoFLOP grid on prepared tokens with one worker process per core, or on a cluster, and
+resumes it when called again.
 
 examples:
   isoflop sweep --tokens tokens/ --out sweeps/a --budgets 4e11 8e11 1.6e12
   isoflop sweep --tokens tokens/ --out sweeps/b --budgets 4e11 8e11 1.6e12 --method plain --dry-run
+  isoflop sweep --tokens tokens/ --out /shared/c --budgets 4e15 8e15 1.6e16 --on "slurm --partition=gpu --gpus=1"
 """
 
 
@@ -28,7 +29,8 @@ class Arguments:
         method: One trunk per size with a decaying branch per budget, or one cosine run per cell.
         context: Tokens a model sees at once.
         centre: Tokens per parameter around which each budget's sizes are laid.
-        workers: Worker processes; by default one per core.
+        workers: Worker processes; by default one per core, or as many as the cluster has room for.
+        on: Where they work: local; ray, or "ray ADDRESS" of a cluster; slurm, or "slurm OPTIONS" of sbatch.
         seed: Seed of initial weights and order.
         dry_run: Print every run of the grid and its cost, and do nothing.
     """
@@ -40,6 +42,7 @@ class Arguments:
     context: int = 256
     centre: float = 40.0
     workers: int | None = None
+    on: str = "local"
     seed: int = 0
     dry_run: bool = False
 
@@ -70,9 +73,10 @@ def main(arguments: list[str]) -> None:
         return
     from isoflop.progress import console
     from isoflop.sweeps.executor import run_sweep
+    from isoflop.sweeps.places import hiring
     from isoflop.sweeps.results import read_results
 
     with console() as report:
-        run_sweep(config, a.out, report, a.workers)
+        run_sweep(config, a.out, report, a.workers, hiring(a.on))
     for row in read_results(a.out).rows:
         print(f"{row.path:<32} {row.tokens:>14,} tokens  loss {row.loss:.4f}")

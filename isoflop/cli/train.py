@@ -7,7 +7,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -38,6 +38,7 @@ class Arguments:
         ranks: Processes of one thread that share every batch on a CPU; by default one a processor.
         threads: Train in one process with so many threads instead.
         accept_changed_data: Go on although the prepared tokens are not those that the run began with, and record that.
+        log_to: Send the metrics to tensorboard or trackio too.
         dry_run: Print the resolved config and what follows from it, and do nothing.
         show_schedule: Draw the whole schedule, here and as schedule.svg in the run's directory, and do nothing else.
         json: Print the summary, or the schedule, as JSON.
@@ -50,6 +51,7 @@ class Arguments:
     ranks: int | None = None
     threads: int | None = None
     accept_changed_data: bool = False
+    log_to: tuple[Literal["tensorboard", "trackio"], ...] = ()
     dry_run: bool = False
     show_schedule: bool = False
     json: bool = False
@@ -79,7 +81,7 @@ def main(arguments: list[str]) -> None:
         torch.set_num_threads(a.threads)
     with console() as report:
         ranks = 1 if a.threads else a.ranks
-        summary = train_here(config, a.run, report, ranks, accept_changed_data=a.accept_changed_data)
+        summary = train_here(config, a.run, report, ranks, accept_changed_data=a.accept_changed_data, log_to=a.log_to)
     if a.json:
         print(json.dumps(summary))
     else:

@@ -19,7 +19,7 @@ from isoflop.mixing.answer import Answer, answer
 from isoflop.mixing.layout import Proxy, lay_out, mixture, proxies
 from isoflop.mixing.settings import MixConfig, Weights
 from isoflop.progress import Report, silent
-from isoflop.sweeps.executor import Pool, run_jobs, worker_processors
+from isoflop.sweeps.executor import Hire, Pool
 from isoflop.tokens.mixture import Mixture
 
 SUMMARY = "summary.json"
@@ -33,8 +33,12 @@ class Chosen:
     mixture: Mixture
 
 
-def search(config: MixConfig, folder: Path, report: Report = silent, workers: int | None = None) -> dict[str, Any]:
+def search(
+    config: MixConfig, folder: Path, report: Report = silent, workers: int | None = None, hire: Hire = Pool.here
+) -> dict[str, Any]:
     """Search for a mixture in ``folder``, or go on with it; returns the summary, which is written there too.
+
+    ``hire`` says where the proxies are trained.
 
     Raises Interrupted after a Ctrl-C or SIGTERM (the same call goes on), RuntimeError when a worker fails, ValueError
     when the folder holds another search or its proxies do not tell the domains apart.
@@ -42,7 +46,7 @@ def search(config: MixConfig, folder: Path, report: Report = silent, workers: in
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
         lay_out(config, folder)
-        tried = train_all(folder, report, workers)
+        tried = train_all(folder, report, workers, hire)
         found = summary(config, tried, *chosen(config, tried))
         best = {source["name"]: source["weight"] for source in found["sources"]}
         weights = np.array([best[name] for name in config.names])
@@ -51,13 +55,17 @@ def search(config: MixConfig, folder: Path, report: Report = silent, workers: in
     return found
 
 
-def train_all(folder: Path, report: Report = silent, workers: int | None = None) -> list[Proxy]:
+def train_all(folder: Path, report: Report = silent, workers: int | None = None, hire: Hire = Pool.here) -> list[Proxy]:
     """Train and measure every proxy that is laid out in ``folder`` and not done, and return all of them."""
-    pool, tried = Pool("isoflop.mixing.worker", folder, worker_processors(workers)), proxies(folder)
-    if any(proxy.losses is None for proxy in tried):
-        count = min(len(pool.processors), len(tried))
-        lanes = [f"{lane}-of-{count}" for lane in range(count)]
-        run_jobs(pool, lanes, lambda: report("proxies", *tokens_done(tried)))
+    crew, tried = hire("isoflop.mixing.worker", folder, workers), proxies(folder)
+    count = min(crew.count, len(tried))
+
+    def pending() -> list[str]:
+        return [
+            f"{lane}-of-{count}" for lane in range(count) if any(proxy.losses is None for proxy in tried[lane::count])
+        ]
+
+    crew.perform(pending, lambda: report("proxies", *tokens_done(tried)))
     return tried
 
 

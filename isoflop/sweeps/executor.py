@@ -3,7 +3,7 @@
 At these sizes a step is a few milliseconds of small operations, so threads inside a step lose to processes side by side
 (docs/lab.md). A job is a name that a worker module knows how to train: a column of a sweep here, a lane of proxies in
 the mixing room. The parent only watches the run directories. What was killed goes on where its checkpoints are, and
-finished runs are never repeated. Left out: Ray and Slurm, which would start the same worker elsewhere.
+finished runs are never repeated. Ray (``ray_workers``) and Slurm (``slurm``) start the same workers elsewhere.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 from isoflop.interrupt import INTERRUPTED, Interrupted, interruptible
 from isoflop.processors import processors
@@ -23,6 +24,55 @@ from isoflop.progress import Report
 from isoflop.sweeps.grid import Column, SweepConfig, run_flops
 from isoflop.sweeps.layout import laid_out, lay_out
 from isoflop.training.run import Run
+
+SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), "1")
+
+
+class Workers(Protocol):
+    """Where the jobs of a folder are done."""
+
+    @property
+    def count(self) -> int:
+        """How many are done side by side."""
+        ...
+
+    def perform(self, pending: Callable[[], list[str]], watch: Callable[[], None]) -> None:
+        """Do the jobs that are ``pending`` according to their directories, which every machine at work must see.
+
+        ``watch`` is called every two seconds. Raises Interrupted after a Ctrl-C or SIGTERM, RuntimeError when a worker
+        fails; the same call goes on with what is left.
+        """
+        ...
+
+
+Hire = Callable[[str, Path, int | None], Workers]
+"""Workers ``python -m module folder job`` by (module, folder, how many at most)."""
+
+
+class Slots(Protocol):
+    """Workers that are started one by one."""
+
+    @property
+    def running(self) -> dict[Any, Any]:
+        """Those at work."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many may be at work."""
+        ...
+
+    def start(self, name: str) -> None:
+        """Start one for a job."""
+        ...
+
+    def reap(self) -> None:
+        """Forget those that have ended; raise for one that failed or was stopped."""
+        ...
+
+    def stop(self) -> None:
+        """Ask all to save and leave, and wait for them."""
+        ...
 
 
 @dataclass
@@ -33,6 +83,20 @@ class Pool:
     folder: Path
     processors: list[int]
     running: dict[int, tuple[str, subprocess.Popen[bytes]]] = field(default_factory=dict)
+
+    @classmethod
+    def here(cls, module: str, folder: Path, workers: int | None) -> Pool:
+        """At most, and by default, one worker per processor of this machine."""
+        return cls(module, folder, worker_processors(workers))
+
+    @property
+    def count(self) -> int:
+        """A worker per processor."""
+        return len(self.processors)
+
+    def perform(self, pending: Callable[[], list[str]], watch: Callable[[], None]) -> None:
+        """Do the pending jobs, as :class:`Workers` says."""
+        run_jobs(self, pending(), watch)
 
     def start(self, name: str) -> None:
         """Start a worker for the job called ``name`` on a free processor."""
@@ -57,18 +121,7 @@ class Pool:
             if (status := process.poll()) is None:
                 continue
             del self.running[processor]
-            if status == INTERRUPTED:
-                raise Interrupted(f"the worker training {name} was stopped; the same command goes on where it was")
-            if status < 0:
-                cause = f"was ended by signal {-status} ({signal.Signals(-status).name}; out of memory?)"
-                raise RuntimeError(f"the worker training {name} {cause}; the same command goes on with what is left")
-            if status:
-                lines = (self.folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
-                last = lines[-1] if lines else "no message"
-                raise RuntimeError(
-                    f"the worker training {name} ended with status {status}: {last} "
-                    f"(all of it in {self.folder / name}.log); the same command goes on with what is left"
-                )
+            check_status(self.folder, name, status)
 
     def stop(self) -> None:
         """Ask the workers to save and leave, and wait for them."""
@@ -80,6 +133,27 @@ class Pool:
             except subprocess.TimeoutExpired:
                 process.kill()
         self.running.clear()
+
+
+def check_status(folder: Path, name: str, status: int) -> None:
+    """Raise what a worker's exit status says: Interrupted, or RuntimeError with its last words; nothing for 0."""
+    if status == INTERRUPTED:
+        raise Interrupted(f"the worker training {name} was stopped; the same command goes on where it was")
+    if status < 0:
+        cause = f"was ended by signal {-status} ({signal.Signals(-status).name}; out of memory?)"
+        raise RuntimeError(f"the worker training {name} {cause}; the same command goes on with what is left")
+    if status:
+        raise RuntimeError(
+            f"the worker training {name} ended with status {status}: {last_words(folder, name)} "
+            f"(all of it in {folder / name}.log); the same command goes on with what is left"
+        )
+
+
+def last_words(folder: Path, name: str) -> str:
+    """The last line that the worker of a job wrote."""
+    log = folder / f"{name}.log"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else "no message"
 
 
 def exit_status(name: str, work: Callable[[], None]) -> int:
@@ -96,21 +170,25 @@ def exit_status(name: str, work: Callable[[], None]) -> int:
 
 def worker_environment() -> dict[str, str]:
     """The environment of a worker: one thread for mathematics, and compiling inside its own process."""
-    single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), "1")
-    return os.environ | single
+    return os.environ | SINGLE
 
 
-def run_sweep(config: SweepConfig, sweep: Path, report: Report, workers: int | None = None) -> None:
+def run_sweep(
+    config: SweepConfig, sweep: Path, report: Report, workers: int | None = None, hire: Hire = Pool.here
+) -> None:
     """Train every unfinished run of the sweep in directory ``sweep``.
 
-    ``workers`` is at most, and by default, one per processor. Raises Interrupted after a Ctrl-C or SIGTERM,
-    RuntimeError when a worker fails, ValueError when the directory holds another sweep.
+    ``hire`` says where; ``workers`` is at most, and by default, one per processor there. Raises Interrupted after a
+    Ctrl-C or SIGTERM, RuntimeError when a worker fails, ValueError when the directory holds another sweep.
     """
-    pool = Pool("isoflop.sweeps.worker", sweep, worker_processors(workers))
     lay_out(config, sweep)
     grid = laid_out(sweep)
-    waiting = [c.name for c in grid if any(Run(sweep / name).summary is None for name, _ in c.runs)]
-    run_jobs(pool, waiting, lambda: report("sweep", *flops_done(grid, sweep)))
+
+    def pending() -> list[str]:
+        return [c.name for c in grid if any(Run(sweep / name).summary is None for name, _ in c.runs)]
+
+    crew = hire("isoflop.sweeps.worker", sweep, workers)
+    crew.perform(pending, lambda: report("sweep", *flops_done(grid, sweep)))
 
 
 def worker_processors(workers: int | None) -> list[int]:
@@ -120,7 +198,7 @@ def worker_processors(workers: int | None) -> list[int]:
     return processors()[:workers]
 
 
-def run_jobs(pool: Pool, waiting: Iterable[str], watch: Callable[[], None]) -> None:
+def run_jobs(pool: Slots, waiting: Iterable[str], watch: Callable[[], None]) -> None:
     """Hand the waiting jobs to workers in order until all are done; ``watch`` is called every two seconds.
 
     Raises Interrupted after a Ctrl-C or SIGTERM, RuntimeError when a worker fails; workers are stopped first.
@@ -129,7 +207,7 @@ def run_jobs(pool: Pool, waiting: Iterable[str], watch: Callable[[], None]) -> N
     with interruptible() as stopped:
         try:
             while left or pool.running:
-                while left and len(pool.running) < len(pool.processors):
+                while left and len(pool.running) < pool.count:
                     pool.start(left.pop(0))
                 wait(stopped)
                 pool.reap()

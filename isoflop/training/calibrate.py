@@ -14,7 +14,6 @@ Left out: links between GPUs; reading of data, which costs little.
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import sys
 import time
@@ -43,7 +42,7 @@ from isoflop.planning.work import ELEMENT_BYTES, Implementation, Work, work
 from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, console, silent
 from isoflop.training.config import OptimizerConfig
-from isoflop.training.hardware import compile_for, device_for, precision_for
+from isoflop.training.hardware import compile_for, device_for, peak_resident, precision_for
 from isoflop.training.launch import together
 from isoflop.training.loss import CHUNK_ELEMENTS, cross_entropy
 from isoflop.training.optimizer import build_optimizer
@@ -259,8 +258,7 @@ def memory_in_use(device: torch.device) -> int:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return int(total - free - torch.cuda.memory_reserved(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_resident()
 
 
 def calibrate(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
+import sys
 import sysconfig
 from functools import cache
 from pathlib import Path
@@ -60,3 +62,8 @@ def compile_for(wish: str, device: torch.device, flops: float) -> tuple[bool, st
     if wish == "auto" and flops < COMPILE_REPAID_BY:
         return False, "eager: the run is too short to repay compiling"
     return True, "compiled"
+
+
+def peak_resident() -> int:
+    """Most bytes of memory that this process held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

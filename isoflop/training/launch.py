@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,8 +23,9 @@ from isoflop.progress import Report, silent
 from isoflop.training.config import TrainConfig
 from isoflop.training.hardware import device_for
 from isoflop.training.loop import train
-from isoflop.training.rank import ACCEPT, FAILED
+from isoflop.training.rank import ACCEPT, FAILED, LOG_TO
 from isoflop.training.run import Run
+from isoflop.training.sinks import SinkName
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
@@ -46,6 +48,7 @@ def train_here(
     ranks: int | None = None,
     *,
     accept_changed_data: bool = False,
+    log_to: Sequence[SinkName] = (),
 ) -> dict[str, Any]:
     """Train, or go on training, the run in directory ``path`` with ``ranks`` processes, by default :func:`ranks_of`.
 
@@ -54,7 +57,7 @@ def train_here(
     """
     count = ranks_of(config) if ranks is None else ranks
     if count == 1:
-        return train(config, path, report, accept_changed_data=accept_changed_data)
+        return train(config, path, report, accept_changed_data=accept_changed_data, log_to=log_to)
     if count < 1:
         raise ValueError(f"a run is trained by at least one process, not {count}")
     if count > len(processors()):
@@ -62,12 +65,19 @@ def train_here(
     run = Run(path)
     run.start(config)
     if run.summary is None:
-        train_with(processors()[:count], path, report, accept_changed_data=accept_changed_data)
+        train_with(processors()[:count], path, report, accept_changed_data=accept_changed_data, log_to=log_to)
     assert run.summary is not None
     return run.summary
 
 
-def train_with(processors: list[int], path: Path, report: Report, *, accept_changed_data: bool = False) -> None:
+def train_with(
+    processors: list[int],
+    path: Path,
+    report: Report,
+    *,
+    accept_changed_data: bool = False,
+    log_to: Sequence[SinkName] = (),
+) -> None:
     """Train the run in directory ``path`` (its config is there) with one pinned, one-thread process per processor.
 
     Raises Interrupted after Ctrl-C or SIGTERM, RuntimeError with the last words of a process that failed.
@@ -77,6 +87,7 @@ def train_with(processors: list[int], path: Path, report: Report, *, accept_chan
     with interruptible() as stopped, log.open("ab") as output:
         said = output.tell()
         command = [sys.executable, "-m", "isoflop.training.rank", str(path), *[ACCEPT] * accept_changed_data]
+        command += [f"{LOG_TO}{name}" for name in log_to]
         ranks = [start(command, rank, processors, port, output) for rank in range(len(processors))]
         try:
             while any(process.poll() is None for process in ranks):

@@ -8,7 +8,7 @@ may share the batches (``training.ranks``). Left out so far: a guard against spi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,26 @@ from isoflop.files import locked
 from isoflop.interrupt import Interrupted, interruptible
 from isoflop.progress import Report, silent
 from isoflop.training.config import TrainConfig
+from isoflop.training.garbage import collect, held_garbage
 from isoflop.training.gates import Keeper
 from isoflop.training.hardware import device_for
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Metrics, Run
+from isoflop.training.sinks import SinkName, Sinks
 from isoflop.training.trainer import Trainer
 
 
 def train(
-    config: TrainConfig, path: Path, report: Report = silent, *, accept_changed_data: bool = False
+    config: TrainConfig,
+    path: Path,
+    report: Report = silent,
+    *,
+    accept_changed_data: bool = False,
+    log_to: Sequence[SinkName] = (),
 ) -> dict[str, Any]:
     """Train, or go on training, the run in directory ``path``; returns its summary.
+
+    Its metrics are also sent to ``log_to``.
 
     A finished run returns at once. On Ctrl-C or SIGTERM a checkpoint is written and Interrupted raised; the same call
     resumes. Raises ValueError when the directory was started with another config, or when its data changed since and
@@ -44,8 +53,9 @@ def train(
     with locked(path / ".lock") if ranks.leads else nullcontext():
         ranks.wait(device)  # until the files are the leader's: all then resume from the same checkpoint
         trainer = Trainer.build(config, run, ranks, accept_changed_data=accept_changed_data)
-        with interruptible() as stopped, held_metrics(run, ranks) as metrics, closing(trainer.ahead):
-            loop(trainer, metrics, stopped, report)
+        with interruptible() as stopped, held_metrics(trainer, log_to) as metrics, closing(trainer.ahead):
+            with held_garbage():
+                loop(trainer, metrics, stopped, report)
             result = trainer.validation.measure(trainer.model, ranks)
             if trainer.average is not None:
                 result |= trainer.average.measure(trainer.validation, ranks)
@@ -64,18 +74,24 @@ def loop(trainer: Trainer, metrics: Metrics | None, stopped: Callable[[], bool],
     gates = Keeper(trainer)
     if gates.shut:
         raise ValueError(gates.shut)
+    clock = trainer.watch.clock
+    trainer.watch.begin(trainer.progress)
     while trainer.progress.tokens < total:
         before = trainer.progress.tokens
         line, stop = trainer.step(stopped())
         now = trainer.progress.tokens
         if now // every > before // every and now < total:
-            line |= trainer.validation.measure(trainer.model, trainer.ranks, config.contexts.at(before))
+            with clock("validate"):
+                line |= trainer.validation.measure(trainer.model, trainer.ranks, config.contexts.at(before))
+        line |= trainer.watch.figures(trainer.progress)
         if metrics is not None:
             metrics.write(**line)
         report(label, now, total)
         gates.visit(before, now)
         if now in config.kept or stop or gates.shut or time.monotonic() - saved > config.checkpoint_seconds:
-            trainer.save()
+            with clock("save"):
+                trainer.save()
+                collect()
             saved = time.monotonic()
         if gates.shut:
             raise ValueError(gates.shut)
@@ -84,9 +100,10 @@ def loop(trainer: Trainer, metrics: Metrics | None, stopped: Callable[[], bool],
 
 
 @contextmanager
-def held_metrics(run: Run, ranks: Ranks) -> Iterator[Metrics | None]:
+def held_metrics(trainer: Trainer, log_to: Sequence[SinkName]) -> Iterator[Metrics | None]:
     """The run's metrics, closed whatever happens; None on ranks that do not write."""
-    metrics = Metrics(run) if ranks.leads else None
+    run, leads = trainer.run, trainer.ranks.leads
+    metrics = Metrics(run, Sinks(log_to, run, trainer.config, trainer.progress.step)) if leads else None
     try:
         yield metrics
     finally:

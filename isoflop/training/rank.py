@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
 from isoflop.training.loop import train
 from isoflop.training.run import Run
+from isoflop.training.sinks import SinkName, sink_names
 
 ACCEPT = "--accept-changed-data"
+LOG_TO = "--log-to="
 FAILED = "isoflop: failed: "
 """What a rank's last words begin with, so that whoever started it can tell them from warnings."""
 
 
-def main(path: Path, *, accept_changed_data: bool) -> int:
+def main(path: Path, *, accept_changed_data: bool, log_to: Sequence[SinkName]) -> int:
     """Train the run as this rank; returns the exit status."""
     try:
-        train(Run(path).config, path, accept_changed_data=accept_changed_data)
+        train(Run(path).config, path, accept_changed_data=accept_changed_data, log_to=log_to)
     except Interrupted:
         return INTERRUPTED
     except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
@@ -28,4 +31,5 @@ def main(path: Path, *, accept_changed_data: bool) -> int:
 
 if __name__ == "__main__":
     follow_parent()
-    sys.exit(main(Path(sys.argv[1]), accept_changed_data=ACCEPT in sys.argv[2:]))
+    sinks = sink_names([word.removeprefix(LOG_TO) for word in sys.argv[2:] if word.startswith(LOG_TO)])
+    sys.exit(main(Path(sys.argv[1]), accept_changed_data=ACCEPT in sys.argv[2:], log_to=sinks))

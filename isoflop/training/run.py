@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from isoflop import config as configuration
 from isoflop.files import disk_errors, write_json, write_text
 from isoflop.training.config import TrainConfig
+
+TAIL = 1 << 16
+"""Bytes that hold the last line of metrics, also of a mixture of many sources."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Run:
         if not path.exists():
             return 0
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 4096))
+            file.seek(max(0, path.stat().st_size - TAIL))
             lines = [line for line in file.read().split(b"\n")[:-1] if line.startswith(b"{")]
         return int(json.loads(lines[-1])["tokens"]) if lines else 0
 
@@ -75,11 +78,23 @@ class Run:
         return json.loads(path.read_text()) if path.exists() else None
 
 
-class Metrics:
-    """The open ``metrics.jsonl`` of a run: one JSON object a line, flushed as written."""
+class Copies(Protocol):
+    """Where lines of metrics go besides (``training.sinks``)."""
 
-    def __init__(self, run: Run) -> None:
-        self.path = run.path / "metrics.jsonl"
+    def write(self, values: dict[str, float]) -> None:
+        """Take a line."""
+        ...
+
+    def close(self) -> None:
+        """That was the last one."""
+        ...
+
+
+class Metrics:
+    """The open ``metrics.jsonl`` of a run: one JSON object a line, flushed as written, then told to the ``copies``."""
+
+    def __init__(self, run: Run, copies: Copies | None = None) -> None:
+        self.path, self.copies = run.path / "metrics.jsonl", copies
         self.file = self.path.open("a", encoding="utf-8")
 
     def write(self, **values: float) -> None:
@@ -87,7 +102,11 @@ class Metrics:
         with disk_errors(self.path):
             self.file.write(json.dumps(values) + "\n")
             self.file.flush()
+        if self.copies is not None:
+            self.copies.write(values)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file and the copies."""
         self.file.close()
+        if self.copies is not None:
+            self.copies.close()

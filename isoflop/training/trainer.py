@@ -39,6 +39,7 @@ from isoflop.training.parts import Moments, Part, Weights
 from isoflop.training.ranks import Ranks, gradients
 from isoflop.training.run import Run
 from isoflop.training.validation import BlendedValidation, Validation
+from isoflop.training.watch import Watch
 
 ALONE = Ranks()
 READ = 1 << 16  # tokens read at once: finding them costs far less a token than for a forward pass's few
@@ -79,6 +80,8 @@ class Trainer:
         self.average = Average(self.model, self.config.average) if self.config.average else None
         if self.average is not None:
             self.parts[averaging.PART] = self.average
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        self.watch = Watch(self.config, self.device, self.model.compute, self.ranks.count * threads)
 
     @classmethod
     def build(
@@ -129,15 +132,18 @@ class Trainer:
 
     def step(self, stop: bool = False) -> tuple[dict[str, float], bool]:
         """Consume one batch; returns the line of metrics, and whether any rank wishes to stop."""
-        started, consumed = time.perf_counter(), self.progress.tokens
+        started, consumed, clock = time.perf_counter(), self.progress.tokens, self.watch.clock
         size, rate = self.config.batch.at(consumed), self.config.schedule.learning_rate(consumed)
         wishes = torch.tensor(float(stop), device=self.device)
         self.turn(consumed)
-        loss = self.accumulate(consumed, size)
-        self.ranks.add(*gradients(self.model), loss, wishes, self.load)
-        norm = self.descend(consumed, rate, float(loss))
-        if self.average is not None:
-            self.average.take(consumed, consumed + size)
+        with clock("compute"):
+            loss = self.accumulate(consumed, size)
+        with clock("communicate"):
+            self.ranks.add(*gradients(self.model), loss, wishes, self.load)
+        with clock("optimise"):
+            norm = self.descend(consumed, rate, float(loss))
+            if self.average is not None:
+                self.average.take(consumed, consumed + size)
         seconds = time.perf_counter() - started
         self.progress = Progress(consumed + size, self.progress.step + 1, self.progress.seconds + seconds)
         line = {
@@ -204,7 +210,8 @@ class Trainer:
         pieces, after = self.pieces(consumed, size), consumed + size
         coming = [*pieces, *self.pieces(after, self.config.batch.at(after))]
         for number, piece in enumerate(pieces, 1):
-            sequences = self.ahead(piece, coming[number : number + self.config.read_ahead])
+            with self.watch.clock("data"):
+                sequences = self.ahead(piece, coming[number : number + self.config.read_ahead])
             for first in range(0, piece.samples, piece.rows):
                 yield torch.from_numpy(sequences[first : first + piece.rows]).to(self.device)
 

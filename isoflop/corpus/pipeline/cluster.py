@@ -8,19 +8,15 @@ are the same, each committed by a rename.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from isoflop.cluster import LOCAL, connect, ray_module
 from isoflop.corpus.pipeline.layout import Job, Task
 from isoflop.corpus.pipeline.local import ONE_THREAD
 from isoflop.corpus.pipeline.work import perform
-from isoflop.processors import processors
-
-LOCAL = "local"
 
 _SECONDS = 0.2
 _IN_FLIGHT = 2
@@ -40,25 +36,15 @@ class RayPool:
     workers: int | None = None
 
     def __enter__(self) -> RayPool:
-        ray = _ray()
-        settings: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
-        environment = dict(ONE_THREAD)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone unasked
-        if self.address == LOCAL:
-            settings |= {"num_cpus": self.workers or len(processors()), "include_dashboard": False}
-            settings |= {"_node_ip_address": "127.0.0.1", "address": "local"}
-            environment["PYTHONPATH"] = os.pathsep.join(sys.path)  # a user's own stages are found there too
-        else:
-            settings |= {"address": self.address}
-        ray.init(runtime_env={"env_vars": environment}, **settings)
+        connect(self.address, ONE_THREAD, self.workers)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        _ray().shutdown()
+        ray_module().shutdown()
 
     def run(self, tasks: Sequence[Task], done: Callable[[int], None], stop: Callable[[], None]) -> None:
         """Perform tasks, in any order; ``done`` is told how many are, and ``stop`` may raise to end it."""
-        ray = _ray()
+        ray = ray_module()
         remote = ray.remote(num_cpus=1, max_retries=3)(perform)
         job = ray.put(self.job)
         waiting, finished = list(reversed(tasks)), 0
@@ -87,11 +73,3 @@ def _answer(ray: Any, reference: Any, what: str) -> None:
         raise RuntimeError(
             f"{what} was lost ({type(error).__name__}); the same command goes on with what is left"
         ) from None
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise ValueError('cleaning on a cluster needs Ray: pip install "isoflop[ray]"') from None
-    return ray
