@@ -98,6 +98,7 @@ def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
         "N_total": shape.total,
         "flops_6ND": 6.0 * shape.matmul * progress.tokens,
         "flops_exact": trainer.config.flops_exact(0, progress.tokens),
+        **({"flops_teacher": teacher} if (teacher := trainer.objective.flops(trainer.config, progress.tokens)) else {}),
         "epochs": max(epochs.values()),
         **({"epochs_by_source": epochs} if trainer.config.mixture else {}),
         **({"data_changes": trainer.data_changes} if trainer.data_changes else {}),
