@@ -97,9 +97,8 @@ def test_all_tokens_of_the_vocabulary_are_the_whole_distribution() -> None:
     *_, theirs, their_head = tensors()
     every = likeliest(theirs, their_head, VOCAB)
     assert torch.isneginf(every.logs[:, -1]).all()
-    for ours, whole in zip(
-        measured(every, Terms(weight=0.5)), measured(Whole(theirs, their_head), Terms(weight=0.5)), strict=True
-    ):
+    terms, whole = Terms(weight=0.5), Whole(theirs, their_head)
+    for ours, exact in zip(measured(every, terms), measured(whole, terms), strict=True):
         torch.testing.assert_close(ours, exact, atol=1e-5, rtol=1e-5)
 
 

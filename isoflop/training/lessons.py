@@ -44,7 +44,7 @@ LOOK = 1 << 16  # samples whose places are found at once
 
 @dataclass(frozen=True)
 class Store:
-    """The lessons on a source at one context, mapped: ``ids`` (sequences, context, k), ``logs`` (…, k + 1), ``done``."""
+    """The lessons on a source at one context: ``ids`` (sequences, context, k), ``logs`` (…, k + 1), ``done``; mapped."""
 
     folder: Path
     ids: NDArray[Any]
