@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from isoflop import config as configuration
+from isoflop.cli import dispatch
 from isoflop.interrupt import Interrupted
 from isoflop.planning.schedule import BatchRamp, ContextRamp, Schedule
 from isoflop.planning.shape import Shape
@@ -272,3 +273,19 @@ def test_a_teacher_that_changed_is_refused(tiny_config: Make, teacher: Path, tmp
     train(longer, teacher)
     with pytest.raises(ValueError, match="not those that taught it so far"):
         train(config, tmp_path / "run")
+
+
+def test_command_asks_and_the_run_learns(
+    tiny_config: Make, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(teacher=taught_by(teacher, top_k=4), schedule=Schedule(1024, 0.01))
+    (tmp_path / "student.toml").write_text(configuration.dumps(config))
+    arguments = [str(tmp_path / "run"), "--config", str(tmp_path / "student.toml")]
+    assert dispatch(["distil", *arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sequences"] == 1024 // 32
+    assert dispatch(["distil", *arguments]) == 0
+    assert "0 sequences asked about" in capsys.readouterr().out
+    assert dispatch(["train", *arguments, "--ranks", "1"]) == 0
+    (tmp_path / "plain.toml").write_text(configuration.dumps(tiny_config()))
+    assert dispatch(["distil", str(tmp_path / "plain"), "--config", str(tmp_path / "plain.toml")]) == 1
+    assert "no teacher with a top_k" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Muon turns and does not stretch: each matrix by itself, one state for a checkpoint, the same run on one rank or two."""
+"""Muon turns and does not stretch: each matrix by itself, with a state that goes on, alike on one rank or two."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ LOOK = 1 << 16  # samples whose places are found at once
 
 @dataclass(frozen=True)
 class Store:
-    """The lessons on a source at one context: ``ids`` (sequences, context, k), ``logs`` (…, k + 1), ``done``; mapped."""
+    """The lessons on a source at one context: ``ids`` (sequences, context, k), ``logs`` (…, k + 1), ``done``."""
 
     folder: Path
     ids: NDArray[Any]

@@ -29,6 +29,7 @@ from isoflop.training.branch import branch_point, check_branch_data
 from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
 from isoflop.training.hardware import compile_for, device_for, precision_for
+from isoflop.training.noise import NoiseScale
 from isoflop.training.objective import Objective
 from isoflop.training.optimizer import build_optimizer
 from isoflop.training.parts import Moments, Part, Weights
@@ -73,6 +74,9 @@ class Trainer:
             "optimizer": Moments(self.model, self.optimizer),
             **self.objective.identity,
         }
+        self.noise = NoiseScale(self.model) if self.config.noise_scale else None
+        if self.noise is not None:
+            self.parts["noise"] = self.noise
 
     @classmethod
     def build(
@@ -126,7 +130,7 @@ class Trainer:
         size, rate = self.config.batch.at(consumed), self.config.schedule.learning_rate(consumed)
         wishes = torch.tensor(float(stop), device=self.device)
         loss = self.accumulate(consumed, size)
-        self.ranks.add(*gradients(self.model), loss, wishes)
+        self.ranks.add(*gradients(self.model), loss, wishes, *([self.noise.sums] if self.noise else []))
         norm = self.descend(consumed, rate, float(loss))
         seconds = time.perf_counter() - started
         self.progress = Progress(consumed + size, self.progress.step + 1, self.progress.seconds + seconds)
@@ -140,6 +144,8 @@ class Trainer:
             "gradient_norm": norm,
             "seconds": round(self.progress.seconds, 4),
         }
+        if self.noise is not None:
+            line |= self.noise.measure(norm, self.targets(consumed, size), self.config.contexts.at(consumed))
         return line, bool(wishes)
 
     def accumulate(self, consumed: int, size: int) -> Tensor:
@@ -152,6 +158,8 @@ class Trainer:
             objective, nats = self.objective(self.model, self.model.hidden(inputs), tokens, sample)
             (objective / targets).backward()  # type: ignore[no-untyped-call]
             loss += nats / targets
+            if self.noise is not None:
+                self.noise.piece(int((tokens[:, 1:] >= 0).sum()))
             sample += len(tokens)
         return loss
 
