@@ -54,9 +54,9 @@ class Store:
     @classmethod
     def open(cls, folder: Path, *, writing: bool = False) -> Store:
         """Map the lessons in a folder."""
-        plan, mode = json.loads((folder / "lessons.json").read_text()), "r+" if writing else "r"
+        plan = json.loads((folder / "lessons.json").read_text())
         arrays = {
-            name: np.memmap(folder / f"{name}.bin", dtype, mode, shape=tuple(shape))
+            name: np.memmap(folder / f"{name}.bin", np.dtype(dtype), "r+" if writing else "r", shape=tuple(shape))
             for name, (dtype, shape) in plan["arrays"].items()
         }
         return cls(folder, **arrays)
@@ -218,9 +218,9 @@ def question(
             likeliest(
                 piece, head, config.teacher.top_k, cap=model.shape.logit_cap, temperature=config.teacher.temperature
             )
-            for piece in flat.split(step)
+            for piece in torch.split(flat, step)
         ]
-        ids, logs = (torch.cat(tensors).unflatten(0, inputs.shape) for tensors in zip(*said, strict=True))
+        ids, logs = (torch.cat(tensors).view(*inputs.shape, -1) for tensors in zip(*said, strict=True))
         store.give(part, Likeliest(ids, logs))
         if time.monotonic() - saved > SAVE_SECONDS or start + rows >= len(positions):
             store.save(positions[since : start + rows])

@@ -35,7 +35,7 @@ def orthogonalised(matrix: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tenso
     Singular values come out between 0.7 and 1.2, but for those far below the largest (by some thousand times).
     """
     a, b, c = COEFFICIENTS
-    x = matrix.to(dtype)
+    x: Tensor = matrix.to(dtype)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
@@ -75,6 +75,6 @@ class Muon(torch.optim.AdamW):
         momentum = state["momentum"].lerp_(gradient, 1 - self.momentum)
         wanted = gradient.lerp(momentum, self.momentum)
         parameter.mul_(1 - rate * decay)
-        for part, matrix in zip(parameter.split(sizes, -2), wanted.split(sizes, -2), strict=True):
+        for part, matrix in zip(*(torch.split(t, sizes, -2) for t in (parameter, wanted)), strict=True):
             scale = 0.2 * math.sqrt(max(matrix.shape[-2:]))
             part.add_(orthogonalised(matrix, self.dtype), alpha=-rate * scale)
