@@ -20,6 +20,7 @@ COMMANDS = {
     "export": "a run's weights as a Hugging Face folder or a GGUF file",
     "recipes": "the configs of released Llamas' pre-training, and their small twins",
     "needle": "whether a run finds a fact far back in its context",
+    "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
     "sweep": "an IsoFLOP grid of small runs",
     "mix": "which mixture of sources to train on, from many small proxies",
@@ -31,7 +32,7 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "clean", "prepare", "train", "sweep", "mix")
+RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix")
 
 
 def usage() -> str:

@@ -74,7 +74,7 @@ class Validation:
             documents = None if self.bos is None else document_ids(tokens[:, :-1], self.bos)
             hidden = model.hidden(tokens[:, :-1], documents).detach()
             with torch.no_grad():
-                total += cross_entropy(hidden, model.head, tokens[:, 1:])
+                total += cross_entropy(hidden, model.head, tokens[:, 1:], cap=model.shape.logit_cap)
         ranks.add(total)
         nats = float(total)
         count = sequences[:, 1:].numel()
