@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -20,6 +20,7 @@ called again.
 examples:
   isoflop train runs/mine --config mine.toml     start a run
   isoflop train runs/mine                        go on with it
+  isoflop train runs/mine --supervise            go on with it, and again whenever its process is killed or hangs
   isoflop train runs/mine --dry-run              print the config and what follows from it
 """
 
@@ -33,6 +34,7 @@ class Arguments:
         config: TOML file to start from; a run that has begun keeps its own.
         ranks: Processes of one thread that share every batch on a CPU; by default one a processor.
         threads: Train in one process with so many threads instead.
+        supervise: Start the run again whenever its process is killed or hangs, until it is finished or gets no further.
         accept_changed_data: Go on although the prepared tokens are not those that the run began with, and record that.
         dry_run: Print the resolved config and what follows from it, and do nothing.
         json: Print the summary as JSON.
@@ -42,6 +44,7 @@ class Arguments:
     config: Path | None = None
     ranks: int | None = None
     threads: int | None = None
+    supervise: bool = False
     accept_changed_data: bool = False
     dry_run: bool = False
     json: bool = False
@@ -64,12 +67,17 @@ def main(arguments: list[str]) -> None:
 
     from isoflop.progress import console
     from isoflop.training.launch import train_here
+    from isoflop.training.supervise import supervise
 
     if a.threads:
         torch.set_num_threads(a.threads)
-    with console() as report:
-        ranks = 1 if a.threads else a.ranks
-        summary = train_here(config, a.run, report, ranks, accept_changed_data=a.accept_changed_data)
+
+    def work() -> dict[str, Any]:
+        with console() as report:
+            ranks = 1 if a.threads else a.ranks
+            return train_here(config, a.run, report, ranks, accept_changed_data=a.accept_changed_data)
+
+    summary = supervise(a.run, work) if a.supervise else work()
     if a.json:
         print(json.dumps(summary))
     else:

@@ -60,3 +60,8 @@ def compile_for(wish: str, device: torch.device, flops: float) -> tuple[bool, st
     if wish == "auto" and flops < COMPILE_REPAID_BY:
         return False, "eager: the run is too short to repay compiling"
     return True, "compiled"
+
+
+def background_for(wish: str, device: torch.device) -> bool:
+    """Whether checkpoints are written in a thread: with ``auto`` where the tensors are a GPU's."""
+    return wish == "always" or (wish == "auto" and device.type == "cuda")

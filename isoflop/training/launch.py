@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from isoflop.interrupt import INTERRUPTED, Interrupted, interruptible
+from isoflop.interrupt import INTERRUPTED, Interrupted, interruptible, on_user_signal
 from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, silent
 from isoflop.training.config import TrainConfig
@@ -24,6 +24,7 @@ from isoflop.training.hardware import device_for
 from isoflop.training.loop import train
 from isoflop.training.rank import ACCEPT, FAILED
 from isoflop.training.run import Run
+from isoflop.training.watchdog import HUNG
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
@@ -74,10 +75,15 @@ def train_with(processors: list[int], path: Path, report: Report, *, accept_chan
     """
     run, port = Run(path), free_port()
     total, log = run.config.schedule.tokens, path / "ranks.log"
-    with interruptible() as stopped, log.open("ab") as output:
+    ranks: list[subprocess.Popen[bytes]] = []
+    with (
+        interruptible() as stopped,
+        on_user_signal(lambda: ranks[0].send_signal(signal.SIGUSR1) if ranks else None),
+        log.open("ab") as output,
+    ):
         said = output.tell()
         command = [sys.executable, "-m", "isoflop.training.rank", str(path), *[ACCEPT] * accept_changed_data]
-        ranks = [start(command, rank, processors, port, output) for rank in range(len(processors))]
+        ranks += [start(command, rank, processors, port, output) for rank in range(len(processors))]
         try:
             while any(process.poll() is None for process in ranks):
                 time.sleep(0.5)
@@ -102,6 +108,8 @@ def cause(statuses: list[int], log: Path, since: int) -> str:
 
     What comes after them is said by the others, who miss the one that failed.
     """
+    if HUNG in statuses:
+        return f"a step did not end; what each process was doing is in {log.parent}/stacks-*.txt"
     killed = [-status for status in statuses if status < 0 and status != -signal.SIGTERM]
     if killed:
         return f"a process was ended by signal {killed[0]} ({signal.Signals(killed[0]).name}; out of memory?)"

@@ -24,16 +24,18 @@ from isoflop.model.llama import Llama
 from isoflop.tokens.ahead import ReadAhead
 from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
 from isoflop.tokens.ledger import Ledger
-from isoflop.training import checkpoint, data
+from isoflop.training import checkpoint, data, rewind
 from isoflop.training.branch import branch_point, check_branch_data
 from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
-from isoflop.training.hardware import compile_for, device_for, precision_for
+from isoflop.training.guard import Sentry, Verdict
+from isoflop.training.hardware import background_for, compile_for, device_for, precision_for
 from isoflop.training.loss import cross_entropy
 from isoflop.training.optimizer import build_optimizer
 from isoflop.training.parts import Moments, Part, Weights
 from isoflop.training.ranks import Ranks, gradients
 from isoflop.training.run import Run
+from isoflop.training.saver import Saver
 from isoflop.training.validation import BlendedValidation, Validation
 
 ALONE = Ranks()
@@ -47,6 +49,13 @@ class Piece(NamedTuple):
     first: int
     samples: int
     rows: int
+
+
+class Wish(NamedTuple):
+    """What a rank wishes to do once the step is done; what any wishes, all do."""
+
+    stop: bool = False
+    save: bool = False
 
 
 @dataclass
@@ -67,9 +76,12 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.ahead: ReadAhead[Piece, NDArray[np.int64]] = ReadAhead(self.read, self.config.read_ahead)
+        self.sentry = Sentry(self.config.guard)
+        self.saver = Saver(self.run.path, background_for(self.config.saving.background, self.device))
         self.parts: dict[str, Part] = {
             "model": Weights(self.model),
             "optimizer": Moments(self.model, self.optimizer),
+            "guard": self.sentry,
         }
 
     @classmethod
@@ -116,14 +128,14 @@ class Trainer:
         if self.ranks.leads:
             self.run.rewind(self.progress.tokens)
 
-    def step(self, stop: bool = False) -> tuple[dict[str, float], bool]:
-        """Consume one batch; returns the line of metrics, and whether any rank wishes to stop."""
+    def step(self, wish: Wish = Wish()) -> tuple[dict[str, Any], Wish]:
+        """Consume one batch; returns the line of metrics, and what any rank wishes."""
         started, consumed = time.perf_counter(), self.progress.tokens
         size, rate = self.config.batch.at(consumed), self.config.schedule.learning_rate(consumed)
-        wishes = torch.tensor(float(stop), device=self.device)
+        wishes = torch.tensor(wish, dtype=torch.float32, device=self.device)
         loss = self.accumulate(consumed, size)
         self.ranks.add(*gradients(self.model), loss, wishes)
-        norm = self.descend(consumed, rate, float(loss))
+        norm, verdict = self.descend(consumed, rate, float(loss))
         seconds = time.perf_counter() - started
         self.progress = Progress(consumed + size, self.progress.step + 1, self.progress.seconds + seconds)
         line = {
@@ -136,7 +148,10 @@ class Trainer:
             "gradient_norm": norm,
             "seconds": round(self.progress.seconds, 4),
         }
-        return line, bool(wishes)
+        wished = Wish(*(bool(any_rank) for any_rank in wishes))
+        if verdict != "step":
+            line |= self.refuse(verdict, float(loss), norm, rate)
+        return line, wished._replace(save=wished.save or "rewound_to" in line)
 
     def accumulate(self, consumed: int, size: int) -> Tensor:
         """Add this rank's share of the batch's gradient to the parameters; returns its share of the loss."""
@@ -152,22 +167,37 @@ class Trainer:
             loss += piece.detach()
         return loss
 
-    def descend(self, consumed: int, rate: float, loss: float) -> float:
-        """Clip the whole batch's gradient and take the optimiser's step at ``rate``; returns the norm before the clip.
+    def descend(self, consumed: int, rate: float, loss: float) -> tuple[float, Verdict]:
+        """Clip the whole batch's gradient and take the optimiser's step at ``rate``, unless the guard minds.
 
-        Raises FloatingPointError where the loss or the norm is no number.
+        Returns the norm before the clip, and the guard's verdict.
         """
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise FloatingPointError(
-                f"the loss became {loss} and its gradient's norm {norm} at {consumed:,} tokens (learning rate "
-                f"{rate:.2g}); lower schedule.peak or lengthen schedule.warmup_tokens"
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        verdict = self.sentry.judge(consumed, loss, norm, self.config.regime(consumed))
+        if verdict == "step":
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return norm
+        return norm, verdict
+
+    def refuse(self, verdict: Verdict, loss: float, norm: float, rate: float) -> dict[str, Any]:
+        """What the metrics say of a step that was not taken, after going back if that is the verdict.
+
+        Raises FloatingPointError where the run can neither go on nor back.
+        """
+        back = rewind.go_back(self) if verdict == "rewind" else None
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        if verdict == "rewind" and back is None:
+            if not finite:
+                raise FloatingPointError(
+                    f"the loss became {loss} and its gradient's norm {norm} at {self.progress.tokens:,} tokens "
+                    f"(learning rate {rate:.2g}), {self.sentry.skipped} steps in a row; lower schedule.peak or lengthen "
+                    f"schedule.warmup_tokens"
+                )
+            self.sentry.forget()
+        said = {"skipped": 1} | ({} if finite else {"loss": None, "gradient_norm": None})
+        return said | ({"rewound_to": back.to} if back else {})
 
     def micro_batches(self, consumed: int, size: int) -> Iterator[Tensor]:
         """This rank's share of the batch after ``consumed`` tokens, in pieces of sequences (rows, context + 1)."""
@@ -198,12 +228,17 @@ class Trainer:
         return self.loaders[context].targets(consumed // context, size // context)
 
     def save(self) -> None:
-        """Write a checkpoint and delete those that nothing needs."""
-        contents = {name: (part.tensors(), part.record()) for name, part in self.parts.items()}
+        """Write a checkpoint and delete those that nothing needs; in the background, if the config says so."""
+        contents = checkpoint.taken(self.parts)
         if not self.ranks.leads:
             return
-        checkpoint.write(self.run.path, self.progress, contents)
-        checkpoint.retain(self.run.path, set(self.config.keep))
+        config, saving, path = self.config, self.config.saving, self.run.path
+        needed = rewind.needed(path, self.sentry, config, self.progress.tokens) | set(config.keep)
+
+        def keep(tokens: int) -> bool:
+            return tokens in needed or saving.stays(config.batch, tokens)
+
+        self.saver(self.progress, contents, lambda: checkpoint.retain(path, keep, saving.keep_last))
 
 
 def warn(ledger: Ledger, config: TrainConfig, ranks: Ranks) -> None:
