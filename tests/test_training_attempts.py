@@ -15,7 +15,6 @@ import torch
 
 from isoflop.interrupt import Interrupted
 from isoflop.planning.schedule import BatchRamp
-from isoflop.training import supervise as supervision
 from isoflop.training.attempts import effective_time, read
 from isoflop.training.config import TrainConfig
 from isoflop.training.loop import train
@@ -99,9 +98,10 @@ def test_what_a_kill_lost_is_known_afterwards(tiny_config: Make, tmp_path: Path)
 
 
 def test_an_attempt_says_how_it_ended(tiny_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", lambda *_: 1 / 0)
-        train(tiny_config(), tmp_path)
+        with pytest.raises(ZeroDivisionError):
+            train(tiny_config(), tmp_path)
     train(tiny_config(), tmp_path)
     assert [e["cause"] for e in read(tmp_path) if e["event"] == "stop"] == [
         "ZeroDivisionError: division by zero",
@@ -125,13 +125,10 @@ def test_a_supervised_run_is_started_again_until_it_is_finished(
     assert capfd.readouterr().err.count("was ended by SIGKILL; going on from its last checkpoint") == 2
 
 
-def test_a_run_that_dies_without_getting_further_is_given_up(
-    tiny_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervision, "PATIENCE", 2)
+def test_a_run_that_dies_without_getting_further_is_given_up(tiny_config: Make, tmp_path: Path) -> None:
     config = tiny_config(checkpoint_seconds=1e9)
     with pytest.raises(RuntimeError, match="SIGKILL 2 times in a row without reaching its next checkpoint"):
-        supervise(tmp_path, dying(config, tmp_path, 3))
+        supervise(tmp_path, dying(config, tmp_path, 3), patience=2)
 
 
 def test_an_error_is_said_and_not_tried_again(

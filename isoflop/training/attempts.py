@@ -138,6 +138,11 @@ def last_sign(run: Path) -> float | None:
     return max(times, default=None)
 
 
+def last_start(run: Path) -> int | None:
+    """The tokens at which the last attempt began; None before the first."""
+    return next((int(event["tokens"]) for event in reversed(read(run)) if event["event"] == "start"), None)
+
+
 def effective_time(run: Path, now: float | None = None) -> Effective:
     """Where the time of the run in directory ``run`` went, until ``now`` or its last sign of life.
 
@@ -162,7 +167,7 @@ def effective_time(run: Path, now: float | None = None) -> Effective:
         productive=productive,
         compiling=compiling,
         validating=total("validated", "seconds"),
-        saving=total("saved", "seconds"),
+        saving=total("saved", "seconds") + total("kept in memory", "seconds"),
         building=total("start", "building_seconds"),
         lost=total("start", "lost_seconds") + given_up,
         down=total("start", "down_seconds"),

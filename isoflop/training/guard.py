@@ -58,7 +58,9 @@ class Guard:
     def __post_init__(self) -> None:
         """Refuse what cannot be followed."""
         if self.skips < 1 or self.window < 8 or self.patience < 1 or self.margin < 0 or self.rewinds < 0:
-            raise ValueError(f"a guard needs skips and patience of 1, a window of 8 or more, and nothing below 0: {self}")
+            raise ValueError(
+                f"a guard needs skips and patience of 1 and a window of 8 or more, and nothing below 0: {self}"
+            )
         if self.threshold and not 0 < self.high <= self.threshold:
             raise ValueError(f"guard.high ({self.high}) must be above 0 and at most guard.threshold ({self.threshold})")
 
@@ -84,7 +86,7 @@ class Sentry:
     rewinds: list[Rewind] = field(default_factory=list)
 
     def judge(self, consumed: int, loss: float, norm: float, regime: Hashable) -> Verdict:
-        """What to do with the step after ``consumed`` tokens. Another ``regime`` than the last makes all before void."""
+        """What to do with the step after ``consumed`` tokens. In another ``regime`` than the last it learns anew."""
         if self.regime != repr(regime):
             self.forget()
             self.regime = repr(regime)

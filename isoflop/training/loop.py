@@ -77,14 +77,15 @@ def loop(
     """Step until the schedule's tokens are consumed, validating and saving on the way."""
     config, total = trainer.config, trainer.config.schedule.tokens
     every = -(-total // max(1, config.validate_times))
-    clock = Clock(config.checkpoint_seconds)
+    leads, clock = trainer.ranks.leads, Clock(config.checkpoint_seconds)
+    often = Clock(config.saving.memory_seconds if trainer.scratch else float("inf"))
     with on_user_signal(clock.strike):
         while trainer.progress.tokens < total:
             before = trainer.progress.tokens
             shape = config.regime(before)[:2]
             new = not watchdog.known(shape)
             with watchdog.step(shape):
-                line, wish = trainer.step(Wish(stopped(), trainer.ranks.leads and clock.due()))
+                line, wish = trainer.step(Wish(stopped(), leads and clock.due(), leads and often.due()))
             now = trainer.progress.tokens
             if new:
                 attempt.note(event="new shape", tokens=now)
@@ -98,6 +99,11 @@ def loop(
                 with attempt.timed("saved", now):
                     trainer.save()
                 clock.wind()
+                often.wind()
+            elif wish.keep_in_memory:
+                with attempt.timed("kept in memory", now):
+                    trainer.keep_in_memory()
+                often.wind()
             trainer.saver.check()
             if wish.stop:
                 raise Interrupted(f"stopped at {now:,} of {total:,} tokens; the same command goes on from there")

@@ -69,6 +69,6 @@ def largest_batch(config: TrainConfig) -> int:
 def said(rewind: Rewind) -> str:
     """A return in words."""
     return (
-        f"the spike at {rewind.until:,} tokens does not end: back to the weights of {rewind.to:,} tokens, and on behind "
-        f"it; {rewind.until - rewind.to:,} tokens are skipped"
+        f"the spike at {rewind.until:,} tokens does not end: back to the weights of {rewind.to:,} tokens, and on from "
+        f"here; the {rewind.until - rewind.to:,} tokens between are skipped"
     )

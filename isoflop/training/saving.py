@@ -23,12 +23,16 @@ class Saving:
         background: write in a thread while training goes on, from a copy of everything in the machine's memory (12
             bytes a parameter with AdamW). ``auto`` does so where the weights are a GPU's; on a CPU the thread takes
             its time from the training.
+        memory: a folder in memory, as /dev/shm, for checkpoints that survive the process alone (``training.scratch``).
+        memory_seconds: time between those.
     """
 
     every_tokens: int = 0
     keep_last: int = 1
     keep_every_tokens: int = 0
     background: Literal["auto", "always", "never"] = "auto"
+    memory: str = ""
+    memory_seconds: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse to keep nothing."""

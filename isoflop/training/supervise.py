@@ -19,36 +19,34 @@ from pathlib import Path
 from typing import Any
 
 from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent, interruptible
-from isoflop.training import checkpoint
+from isoflop.training.attempts import last_start
 from isoflop.training.run import Run
 from isoflop.training.watchdog import HUNG
 
-PATIENCE = 5
-"""Attempts in a row that may die without leaving a newer checkpoint."""
 WARM = ("torch._dynamo", "isoflop.training.launch")
 """What every attempt would import; the first is what torch's optimisers load when they are first used."""
 
 
-def supervise(path: Path, work: Callable[[], object]) -> dict[str, Any]:
+def supervise(path: Path, work: Callable[[], object], patience: int = 5) -> dict[str, Any]:
     """Do ``work``, which trains the run in directory ``path``, in one process after another until the run is finished.
 
     Returns its summary. Raises Interrupted when it was stopped after saving, RuntimeError when ``work`` failed (it has
-    said why on standard error) or when attempts die without getting further.
+    said why on standard error) or when ``patience`` attempts in a row die and none begins further on than the last.
     """
-    run, futile = Run(path), 0
+    run, futile, before = Run(path), 0, None
     for name in WARM:
         importlib.import_module(name)
     while (summary := run.summary) is None:
-        before = checkpoint.folders(path)[-1:]
         status = forked(work)
         if status == INTERRUPTED:
             raise Interrupted(f"stopped at {run.tokens_so_far():,} tokens; the same command goes on from there")
         if status >= 0 and status != HUNG and run.summary is None:
             raise RuntimeError(f"training {path} failed; the reason is above")
-        futile = futile + 1 if checkpoint.folders(path)[-1:] == before else 0
-        if futile == PATIENCE:
+        began = last_start(path)
+        futile, before = (futile + 1 if began == before else 1), began
+        if futile == patience:
             raise RuntimeError(
-                f"training {path} {ended(status)} {PATIENCE} times in a row without reaching its next checkpoint; "
+                f"training {path} {ended(status)} {patience} times in a row without reaching its next checkpoint; "
                 f"make checkpoint_seconds shorter, or look at {path} for the cause"
             )
         if run.summary is None:

@@ -8,6 +8,7 @@ checkpoint (``training.parts``).
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from isoflop.training.parts import Moments, Part, Weights
 from isoflop.training.ranks import Ranks, gradients
 from isoflop.training.run import Run
 from isoflop.training.saver import Saver
+from isoflop.training.scratch import newest, scratch_of
 from isoflop.training.validation import BlendedValidation, Validation
 
 ALONE = Ranks()
@@ -56,6 +58,10 @@ class Wish(NamedTuple):
 
     stop: bool = False
     save: bool = False
+    keep_in_memory: bool = False
+
+
+NOTHING = Wish()
 
 
 @dataclass
@@ -77,6 +83,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.ahead: ReadAhead[Piece, NDArray[np.int64]] = ReadAhead(self.read, self.config.read_ahead)
         self.sentry = Sentry(self.config.guard)
+        self.scratch = scratch_of(self.run.path, self.config.saving.memory, self.ranks)
         self.saver = Saver(self.run.path, background_for(self.config.saving.background, self.device))
         self.parts: dict[str, Part] = {
             "model": Weights(self.model),
@@ -120,7 +127,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Load the newest checkpoint, or a branch's beginning, and cut the metrics back to it."""
-        path = checkpoint.latest(self.run.path)
+        path = newest(self.run.path, self.scratch)
         if path is None and self.config.branch is not None:
             path = branch_point(self.run, self.config)
         if path is not None:
@@ -128,7 +135,7 @@ class Trainer:
         if self.ranks.leads:
             self.run.rewind(self.progress.tokens)
 
-    def step(self, wish: Wish = Wish()) -> tuple[dict[str, Any], Wish]:
+    def step(self, wish: Wish = NOTHING) -> tuple[dict[str, Any], Wish]:
         """Consume one batch; returns the line of metrics, and what any rank wishes."""
         started, consumed = time.perf_counter(), self.progress.tokens
         size, rate = self.config.batch.at(consumed), self.config.schedule.learning_rate(consumed)
@@ -192,8 +199,8 @@ class Trainer:
             if not finite:
                 raise FloatingPointError(
                     f"the loss became {loss} and its gradient's norm {norm} at {self.progress.tokens:,} tokens "
-                    f"(learning rate {rate:.2g}), {self.sentry.skipped} steps in a row; lower schedule.peak or lengthen "
-                    f"schedule.warmup_tokens"
+                    f"(learning rate {rate:.2g}), {self.sentry.skipped} steps in a row; lower schedule.peak or "
+                    f"lengthen schedule.warmup_tokens"
                 )
             self.sentry.forget()
         said = {"skipped": 1} | ({} if finite else {"loss": None, "gradient_norm": None})
@@ -238,7 +245,19 @@ class Trainer:
         def keep(tokens: int) -> bool:
             return tokens in needed or saving.stays(config.batch, tokens)
 
-        self.saver(self.progress, contents, lambda: checkpoint.retain(path, keep, saving.keep_last))
+        def written() -> None:
+            checkpoint.retain(path, keep, saving.keep_last)
+            if self.scratch is not None:
+                shutil.rmtree(self.scratch, ignore_errors=True)
+
+        self.saver(self.progress, contents, written)
+
+    def keep_in_memory(self) -> None:
+        """Write a checkpoint that outlives this process, and no more than that."""
+        contents = checkpoint.taken(self.parts)
+        if self.ranks.leads and self.scratch is not None:
+            checkpoint.write(self.scratch, self.progress, contents)
+            checkpoint.retain(self.scratch, lambda _: False)
 
 
 def warn(ledger: Ledger, config: TrainConfig, ranks: Ranks) -> None:
