@@ -99,10 +99,18 @@ def killed(config: TrainConfig, run: Path, owner: Any, name: str, calls: int) ->
     assert forked(work) == -signal.SIGKILL
 
 
+@pytest.fixture(scope="module")
+def remembered() -> dict[str, Any]:
+    return {}
+
+
 @pytest.fixture
-def whole(staged: TrainConfig, tmp_path: Path) -> dict[str, Any]:
-    train(staged, tmp_path / "whole")
-    return state(tmp_path / "whole")
+def whole(staged: TrainConfig, tmp_path: Path, remembered: dict[str, Any]) -> dict[str, Any]:
+    """What the run that nothing disturbs ends with."""
+    if not remembered:
+        train(staged, tmp_path / "whole")
+        remembered.update(state(tmp_path / "whole"))
+    return remembered
 
 
 def test_kills_at_random_steps_and_at_every_boundary_change_no_bit(
@@ -112,7 +120,7 @@ def test_kills_at_random_steps_and_at_every_boundary_change_no_bit(
     assert set(BOUNDARIES.values()) < set(ends)
     at_boundaries = [ends.index(tokens) + 1 for tokens in BOUNDARIES.values()]
     for moment in ("step", "save"):  # in the step that ends at the boundary, and after it before it is saved
-        for number, kill in enumerate([*at_boundaries, *random.Random(moment).sample(range(1, 20), 2)]):
+        for number, kill in enumerate([*at_boundaries, *random.Random(moment).randrange(1, 20)]):
             run = tmp_path / f"{moment}-{number}"
             killed(staged, run, Trainer, moment, kill)
             assert Run(run).summary is None
@@ -125,7 +133,7 @@ def test_a_kill_during_a_save_loses_that_save_and_nothing_else(
     moment: str, staged: TrainConfig, whole: dict[str, Any], tmp_path: Path
 ) -> None:
     owner, name = DURING_A_SAVE[moment]
-    for calls in (1, 2, 7, 20):
+    for calls in (3, 20):
         run = tmp_path / str(calls)
         killed(staged, run, owner, name, calls)
         half = list((run / "checkpoints").glob(f".*{files.TEMPORARY}"))

@@ -158,7 +158,7 @@ def effective_time(run: Path, now: float | None = None) -> Effective:
     productive = (lines[-1]["seconds"] if lines else base) - base - compiling - given_up
 
     def total(event: str, key: str) -> float:
-        return sum(entry[key] for entry in events if entry["event"] == event)
+        return float(sum(entry[key] for entry in events if entry["event"] == event))
 
     causes = [start["after"].split(":")[0] for start in starts if "after" in start]
     return Effective(
@@ -181,7 +181,7 @@ def effective_time(run: Path, now: float | None = None) -> Effective:
 def gone_back(lines: list[dict[str, Any]], base: float) -> float:
     """Seconds of the steps between the checkpoints that a run went back to and the steps at which it did."""
     at = {line["tokens"]: line["seconds"] for line in lines}
-    return sum(line["seconds"] - at.get(line["rewound_to"], base) for line in lines if "rewound_to" in line)
+    return float(sum(line["seconds"] - at.get(line["rewound_to"], base) for line in lines if "rewound_to" in line))
 
 
 def warmups(events: list[dict[str, Any]], lines: list[dict[str, Any]], base: float) -> float:
@@ -199,11 +199,12 @@ def warmups(events: list[dict[str, Any]], lines: list[dict[str, Any]], base: flo
         if line["tokens"] not in first:
             usual.setdefault((line["batch_tokens"], line["context"]), []).append(seconds)
     medians = {shape: statistics.median(those) for shape, those in usual.items()}
-    return sum(
-        max(0.0, seconds - medians.get((line["batch_tokens"], line["context"]), seconds))
+    excess = (
+        seconds - medians.get((line["batch_tokens"], line["context"]), seconds)
         for line, seconds in took
         if line["tokens"] in first
     )
+    return float(sum(max(0.0, seconds) for seconds in excess))
 
 
 def summary(run: Path) -> dict[str, Any]:

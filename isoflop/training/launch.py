@@ -26,6 +26,11 @@ from isoflop.training.rank import ACCEPT, FAILED
 from isoflop.training.run import Run
 from isoflop.training.watchdog import HUNG
 
+
+class Died(RuntimeError):  # noqa: N818 - said like an error, but nothing is known to be wrong with the work
+    """A process was killed, or hung: the same again may well succeed."""
+
+
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
@@ -51,7 +56,7 @@ def train_here(
     """Train, or go on training, the run in directory ``path`` with ``ranks`` processes, by default :func:`ranks_of`.
 
     Returns the summary. Raises what :func:`isoflop.training.loop.train` does, and RuntimeError with the last words of a
-    process that failed.
+    process that failed, Died where it was killed or hung.
     """
     count = ranks_of(config) if ranks is None else ranks
     if count == 1:
@@ -100,7 +105,14 @@ def train_with(processors: list[int], path: Path, report: Report, *, accept_chan
     if run.summary is None:
         if stopped() or all(process.returncode in (0, INTERRUPTED) for process in ranks):
             raise Interrupted(f"stopped at {run.tokens_so_far():,} of {total:,} tokens; the same command goes on")
-        raise RuntimeError(f"training {path} failed: {cause([process.returncode for process in ranks], log, said)}")
+        statuses = [process.returncode for process in ranks]
+        kind = Died if HUNG in statuses or killed(statuses) else RuntimeError
+        raise kind(f"training {path} failed: {cause(statuses, log, said)}")
+
+
+def killed(statuses: list[int]) -> list[int]:
+    """The signals that ended processes, but for the one that they are asked to leave with."""
+    return [-status for status in statuses if status < 0 and status != -signal.SIGTERM]
 
 
 def cause(statuses: list[int], log: Path, since: int) -> str:
@@ -110,9 +122,8 @@ def cause(statuses: list[int], log: Path, since: int) -> str:
     """
     if HUNG in statuses:
         return f"a step did not end; what each process was doing is in {log.parent}/stacks-*.txt"
-    killed = [-status for status in statuses if status < 0 and status != -signal.SIGTERM]
-    if killed:
-        return f"a process was ended by signal {killed[0]} ({signal.Signals(killed[0]).name}; out of memory?)"
+    if signals := killed(statuses):
+        return f"a process was ended by signal {signals[0]} ({signal.Signals(signals[0]).name}; out of memory?)"
     lines = log.read_bytes()[since:].decode(errors="replace").splitlines()
     return next((line.removeprefix(FAILED) for line in lines if line.startswith(FAILED)), f"see {log}")
 

@@ -66,7 +66,7 @@ class Saver:
             name: ({key: self._copy(name, key, tensor) for key, tensor in tensors.items()}, deepcopy(record))
             for name, (tensors, record) in contents.items()
         }
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.synchronize()
         return copies
 

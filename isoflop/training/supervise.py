@@ -20,11 +20,12 @@ from typing import Any
 
 from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent, interruptible
 from isoflop.training.attempts import last_start
+from isoflop.training.launch import Died
 from isoflop.training.run import Run
 from isoflop.training.watchdog import HUNG
 
-WARM = ("torch._dynamo", "isoflop.training.launch")
-"""What every attempt would import; the first is what torch's optimisers load when they are first used."""
+WARM = ("torch._dynamo",)
+"""What every attempt would import besides: torch's optimisers load this when they are first used."""
 
 
 def supervise(path: Path, work: Callable[[], object], patience: int = 5) -> dict[str, Any]:
@@ -56,7 +57,13 @@ def supervise(path: Path, work: Callable[[], object], patience: int = 5) -> dict
 
 def ended(status: int) -> str:
     """How a process with this exit status ended, in words."""
-    return "hung" if status == HUNG else f"was ended by {signal.Signals(-status).name}" if status < 0 else "ended"
+    return (
+        "hung or lost a process"
+        if status == HUNG
+        else f"was ended by {signal.Signals(-status).name}"
+        if status < 0
+        else "ended"
+    )
 
 
 def forked(work: Callable[[], object]) -> int:
@@ -98,7 +105,7 @@ def alone(work: Callable[[], object]) -> int:
         return INTERRUPTED
     except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
         print(f"isoflop: {error}", file=sys.stderr, flush=True)
-        return 1
+        return HUNG if isinstance(error, Died) else 1
     except BaseException:
         traceback.print_exc()
         return 1
