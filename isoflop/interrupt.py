@@ -1,8 +1,12 @@
-"""Ctrl-C and SIGTERM as a flag that a loop looks at between steps, so that it can leave in good order."""
+"""Ctrl-C and SIGTERM as a flag that a loop looks at between steps, so that it can leave in good order.
+
+SIGUSR1, which Slurm can send some time before a job's end, is a wish of its own: to save and go on.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 import threading
@@ -43,3 +47,16 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def on_user_signal(act: Callable[[], None]) -> Iterator[None]:
+    """While inside, SIGUSR1 makes ``act`` be called instead of ending the process; in the main thread, on POSIX."""
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGUSR1, lambda *_: act())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -54,6 +54,7 @@ def test_the_cause_is_what_was_said_first_in_this_attempt(tmp_path: Path) -> Non
     assert cause([1, 1], log, len(before)) == "the disk is full"
     assert cause([1, -15], log, log.stat().st_size) == f"see {log}"
     assert cause([1, -9], log, len(before)) == "a process was ended by signal 9 (SIGKILL; out of memory?)"
+    assert cause([70, -15], log, len(before)).startswith("a step did not end; what each process was doing is in")
 
 
 def test_a_run_needs_a_process(tiny_config: Make, tmp_path: Path) -> None:

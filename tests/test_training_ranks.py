@@ -22,6 +22,7 @@ from isoflop.training.launch import train_with
 from isoflop.training.loop import train
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
+from isoflop.training.supervise import supervise
 from isoflop.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
@@ -76,6 +77,37 @@ def test_killed_ranks_go_on_to_the_same_bits(tiny_config: Make, tmp_path: Path) 
     for file in ("model.safetensors", "optimizer.safetensors"):
         one, two = ((end / file).read_bytes() for end in ends if end)
         assert one == two
+
+
+@pytest.mark.slow
+def test_a_killed_rank_takes_the_others_with_it_and_the_run_is_started_again(
+    tiny_config: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(schedule=Schedule(40_960, 0.01, 256, 1024), checkpoint_seconds=0.0)
+    train_with(TWO, prepared(config, tmp_path / "whole"), silent)
+    run, left = prepared(config, tmp_path / "run"), [8000]
+
+    def work() -> None:
+        def kill_one(_: str, done: int, __: int) -> None:
+            if left and done > left[0] and not Run(run).summary:
+                listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+                os.kill(int(listed[1]), signal.SIGKILL)
+                left.clear()
+
+        train_with(TWO, run, kill_one if not (run / "second").exists() else silent)
+
+    def again() -> None:
+        try:
+            work()
+        finally:
+            (run / "second").touch()
+
+    summary = supervise(run, again)
+    assert summary["effective_time"]["attempts"] == 2
+    assert "ended by signal 9 (SIGKILL" in capfd.readouterr().err
+    ends = [checkpoint.latest(tmp_path / name) for name in ("whole", "run")]
+    one, two = ((end / "optimizer.safetensors").read_bytes() for end in ends if end)
+    assert one == two
 
 
 def test_no_rank_looks_at_a_run_before_the_leader_holds_its_lock(

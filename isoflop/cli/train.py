@@ -7,7 +7,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -20,6 +20,7 @@ resumes it when called again.
 examples:
   isoflop train runs/mine --config mine.toml     start a run
   isoflop train runs/mine                        go on with it
+  isoflop train runs/mine --supervise            go on with it, and again whenever its process is killed or hangs
   isoflop train runs/mine --dry-run              print the config and what follows from it
   isoflop train runs/mine --show-schedule        draw rate, batch, context, rope and mixture over its tokens
   isoflop train runs/mine --recipe llama3-8b-tiny --data tokens/      a recipe of isoflop recipes
@@ -37,6 +38,7 @@ class Arguments:
         data: Folder of prepared tokens to use, for a mixture one with a folder for each source.
         ranks: Processes of one thread that share every batch on a CPU; by default one a processor.
         threads: Train in one process with so many threads instead.
+        supervise: Start the run again whenever its process is killed or hangs, until it is finished or gets no further.
         accept_changed_data: Go on although the prepared tokens are not those that the run began with, and record that.
         log_to: Send the metrics to tensorboard or trackio too.
         dry_run: Print the resolved config and what follows from it, and do nothing.
@@ -50,6 +52,7 @@ class Arguments:
     data: Path | None = None
     ranks: int | None = None
     threads: int | None = None
+    supervise: bool = False
     accept_changed_data: bool = False
     log_to: tuple[Literal["tensorboard", "trackio"], ...] = ()
     dry_run: bool = False
@@ -76,12 +79,16 @@ def main(arguments: list[str]) -> None:
 
     from isoflop.progress import console
     from isoflop.training.launch import train_here
+    from isoflop.training.supervise import supervise
 
     if a.threads:
         torch.set_num_threads(a.threads)
-    with console() as report:
-        ranks = 1 if a.threads else a.ranks
-        summary = train_here(config, a.run, report, ranks, accept_changed_data=a.accept_changed_data, log_to=a.log_to)
+    def work() -> dict[str, Any]:
+        with console() as report:
+            ranks = 1 if a.threads else a.ranks
+            return train_here(config, a.run, report, ranks, accept_changed_data=a.accept_changed_data, log_to=a.log_to)
+
+    summary = supervise(a.run, work) if a.supervise else work()
     if a.json:
         print(json.dumps(summary))
     else:

@@ -12,6 +12,8 @@ from isoflop.planning.schedule import BatchRamp, ContextRamp, RopeStage, Schedul
 from isoflop.planning.shape import Shape
 from isoflop.tokens.loader import Packing
 from isoflop.tokens.mixture import Mixture, Source
+from isoflop.training.guard import Guard
+from isoflop.training.saving import Saving
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ class TrainConfig:
         validation_tokens: tokens of the fixed validation sample.
         checkpoint_seconds: time between checkpoints, which only bounds what a crash loses.
         keep: token counts whose checkpoints are kept, for branches.
+        saving: checkpoints by tokens, how many stay, and whether they are written in the background.
+        guard: which steps are skipped, and when the run goes back to an earlier checkpoint.
+        hang_seconds: a step that takes longer ends the process, which leaves its stacks behind; 0 takes thirty times
+            the slowest step so far, five minutes at least (``training.watchdog``).
         branch: the trunk this run continues, if it is a branch.
         context: how the context grows; by default it is the shape's throughout.
         initial: where the first weights are from instead of chance: a Hugging Face folder, another run, or what else
@@ -127,6 +133,9 @@ class TrainConfig:
     z_loss: float = 0.0
     teacher: Teacher | None = None
     noise_scale: bool = False
+    saving: Saving = field(default_factory=Saving)
+    guard: Guard = field(default_factory=Guard)
+    hang_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a run without data or with two kinds of it, and contexts that do not fit the shape or the batches."""
@@ -136,6 +145,11 @@ class TrainConfig:
             raise ValueError("a branch begins with its trunk's weights; give either branch or initial")
         if self.rope:
             check_ropes(self.rope, self.shape)
+        if self.guard.rewinds and not (self.saving.every_tokens or self.saving.keep_every_tokens):
+            raise ValueError(
+                f"guard.rewinds = {self.guard.rewinds} goes back to checkpoints at known tokens, of which there are "
+                "none; set saving.every_tokens"
+            )
         if self.packing == "fit" and self.contexts.first != self.shape.context:
             raise ValueError('packing = "fit" plans sequences of one length; with a context that grows, use "cut"')
         if self.contexts.last != self.shape.context:
@@ -169,6 +183,11 @@ class TrainConfig:
     def contexts(self) -> ContextRamp:
         """The context length over the run, whether it grows or not."""
         return self.context or ContextRamp(self.shape.context)
+
+    def regime(self, consumed: int) -> tuple[int, int, int]:
+        """Batch and context of the step after ``consumed`` tokens, and the tokens from which its blend is in force."""
+        blend = max(blend.at for blend in self.blends.blends if blend.at <= consumed)
+        return self.batch.at(consumed), self.contexts.at(consumed), blend
 
     @property
     def ropes(self) -> tuple[RopeStage, ...]:

@@ -67,3 +67,8 @@ def compile_for(wish: str, device: torch.device, flops: float) -> tuple[bool, st
 def peak_resident() -> int:
     """Most bytes of memory that this process held so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def background_for(wish: str, device: torch.device) -> bool:
+    """Whether checkpoints are written in a thread: with ``auto`` where the tensors are a GPU's."""
+    return wish == "always" or (wish == "auto" and device.type == "cuda")

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from isoflop.interrupt import INTERRUPTED, Interrupted, interruptible
+from isoflop.interrupt import INTERRUPTED, Interrupted, interruptible, on_user_signal
 from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, silent
 from isoflop.training.config import TrainConfig
@@ -26,6 +26,12 @@ from isoflop.training.loop import train
 from isoflop.training.rank import ACCEPT, FAILED, LOG_TO
 from isoflop.training.run import Run
 from isoflop.training.sinks import SinkName
+from isoflop.training.watchdog import HUNG
+
+
+class Died(RuntimeError):  # noqa: N818 - said like an error, but nothing is known to be wrong with the work
+    """A process was killed, or hung: the same again may well succeed."""
+
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
@@ -53,7 +59,7 @@ def train_here(
     """Train, or go on training, the run in directory ``path`` with ``ranks`` processes, by default :func:`ranks_of`.
 
     Returns the summary. Raises what :func:`isoflop.training.loop.train` does, and RuntimeError with the last words of a
-    process that failed.
+    process that failed, Died where it was killed or hung.
     """
     count = ranks_of(config) if ranks is None else ranks
     if count == 1:
@@ -84,11 +90,16 @@ def train_with(
     """
     run, port = Run(path), free_port()
     total, log = run.config.schedule.tokens, path / "ranks.log"
-    with interruptible() as stopped, log.open("ab") as output:
+    ranks: list[subprocess.Popen[bytes]] = []
+    with (
+        interruptible() as stopped,
+        on_user_signal(lambda: ranks[0].send_signal(signal.SIGUSR1) if ranks else None),
+        log.open("ab") as output,
+    ):
         said = output.tell()
         command = [sys.executable, "-m", "isoflop.training.rank", str(path), *[ACCEPT] * accept_changed_data]
         command += [f"{LOG_TO}{name}" for name in log_to]
-        ranks = [start(command, rank, processors, port, output) for rank in range(len(processors))]
+        ranks += [start(command, rank, processors, port, output) for rank in range(len(processors))]
         try:
             while any(process.poll() is None for process in ranks):
                 time.sleep(0.5)
@@ -105,7 +116,14 @@ def train_with(
     if run.summary is None:
         if stopped() or all(process.returncode in (0, INTERRUPTED) for process in ranks):
             raise Interrupted(f"stopped at {run.tokens_so_far():,} of {total:,} tokens; the same command goes on")
-        raise RuntimeError(f"training {path} failed: {cause([process.returncode for process in ranks], log, said)}")
+        statuses = [process.returncode for process in ranks]
+        kind = Died if HUNG in statuses or killed(statuses) else RuntimeError
+        raise kind(f"training {path} failed: {cause(statuses, log, said)}")
+
+
+def killed(statuses: list[int]) -> list[int]:
+    """The signals that ended processes, but for the one that they are asked to leave with."""
+    return [-status for status in statuses if status < 0 and status != -signal.SIGTERM]
 
 
 def cause(statuses: list[int], log: Path, since: int) -> str:
@@ -113,9 +131,10 @@ def cause(statuses: list[int], log: Path, since: int) -> str:
 
     What comes after them is said by the others, who miss the one that failed.
     """
-    killed = [-status for status in statuses if status < 0 and status != -signal.SIGTERM]
-    if killed:
-        return f"a process was ended by signal {killed[0]} ({signal.Signals(killed[0]).name}; out of memory?)"
+    if HUNG in statuses:
+        return f"a step did not end; what each process was doing is in {log.parent}/stacks-*.txt"
+    if signals := killed(statuses):
+        return f"a process was ended by signal {signals[0]} ({signal.Signals(signals[0]).name}; out of memory?)"
     lines = log.read_bytes()[since:].decode(errors="replace").splitlines()
     return next((line.removeprefix(FAILED) for line in lines if line.startswith(FAILED)), f"see {log}")
 

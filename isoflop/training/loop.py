@@ -2,7 +2,7 @@
 
 Steps (``training.trainer``) until the schedule's tokens are consumed, validations and checkpoints on the way, a summary
 at the end. The same command resumes after any interruption and, on a CPU, ends with the same bits. Several processes
-may share the batches (``training.ranks``). Left out so far: a guard against spikes, asynchronous checkpoints.
+may share the batches (``training.ranks``). SIGUSR1 saves and goes on; a step that never ends is ended by a watchdog.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import Any
 import torch
 
 from isoflop.files import locked
-from isoflop.interrupt import Interrupted, interruptible
+from isoflop.interrupt import Interrupted, interruptible, on_user_signal
 from isoflop.planning.schedule import BatchRamp
 from isoflop.progress import Report, silent
+from isoflop.training import attempts
+from isoflop.training.attempts import Attempt
 from isoflop.training.config import TrainConfig
 from isoflop.training.garbage import collect, held_garbage
 from isoflop.training.gates import Keeper
@@ -28,7 +30,8 @@ from isoflop.training.noise import propose_ramp
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Metrics, Run
 from isoflop.training.sinks import SinkName, Sinks
-from isoflop.training.trainer import Trainer
+from isoflop.training.trainer import Trainer, Wish
+from isoflop.training.watchdog import Watchdog, stacks_of
 
 
 def train(
@@ -54,52 +57,101 @@ def train(
     device = device_for(config.device)
     ranks = Ranks.join(device)
     with locked(path / ".lock") if ranks.leads else nullcontext():
+        attempt = Attempt.begin(run, writes=ranks.leads)
         ranks.wait(device)  # until the files are the leader's: all then resume from the same checkpoint
-        trainer = Trainer.build(config, run, ranks, accept_changed_data=accept_changed_data)
-        with interruptible() as stopped, held_metrics(trainer, log_to) as metrics, closing(trainer.ahead):
-            with held_garbage():
-                loop(trainer, metrics, stopped, report)
-            result = trainer.validation.measure(trainer.model, ranks)
-            if trainer.average is not None:
-                result |= trainer.average.measure(trainer.validation, ranks)
-        summary = summarise(trainer, result)
-        trainer.save()
-        if ranks.leads:
-            run.finish(summary)
+        with attempt.ending():
+            trainer = Trainer.build(config, run, ranks, accept_changed_data=accept_changed_data)
+            attempt.started(trainer.progress.tokens, trainer.progress.seconds)
+            with (
+                interruptible() as stopped,
+                held_metrics(trainer, log_to) as metrics,
+                closing(trainer.ahead),
+                closing(trainer.saver),
+                closing(Watchdog(stacks_of(path, ranks.rank), config.hang_seconds)) as watchdog,
+            ):
+                with held_garbage():
+                    loop(trainer, metrics, attempt, watchdog, stopped, report)
+                result = trainer.validation.measure(trainer.model, ranks)
+                if trainer.average is not None:
+                    result |= trainer.average.measure(trainer.validation, ranks)
+                trainer.save()
+            summary = summarise(trainer, result)
+            if ranks.leads:
+                summary |= {"effective_time": attempts.summary(path)}
+                run.finish(summary)
     return summary
 
 
-def loop(trainer: Trainer, metrics: Metrics | None, stopped: Callable[[], bool], report: Report) -> None:
+def loop(
+    trainer: Trainer,
+    metrics: Metrics | None,
+    attempt: Attempt,
+    watchdog: Watchdog,
+    stopped: Callable[[], bool],
+    report: Report,
+) -> None:
     """Step until the schedule's tokens are consumed, validating and saving on the way."""
     config, total = trainer.config, trainer.config.schedule.tokens
-    label, saved = config.shape.name, time.monotonic()
     every = -(-total // max(1, config.validate_times))
     gates = Keeper(trainer)
     if gates.shut:
         raise ValueError(gates.shut)
-    clock = trainer.watch.clock
+    timed = trainer.watch.clock
     trainer.watch.begin(trainer.progress)
-    while trainer.progress.tokens < total:
-        before = trainer.progress.tokens
-        line, stop = trainer.step(stopped())
-        now = trainer.progress.tokens
-        if now // every > before // every and now < total:
-            with clock("validate"):
-                line |= trainer.validation.measure(trainer.model, trainer.ranks, config.contexts.at(before))
-        line |= trainer.watch.figures(trainer.progress)
-        if metrics is not None:
-            metrics.write(**line)
-        report(label, now, total)
-        gates.visit(before, now)
-        if now in config.kept or stop or gates.shut or time.monotonic() - saved > config.checkpoint_seconds:
-            with clock("save"):
-                trainer.save()
-                collect()
-            saved = time.monotonic()
-        if gates.shut:
-            raise ValueError(gates.shut)
-        if stop:
-            raise Interrupted(f"stopped at {now:,} of {total:,} tokens; the same command goes on from there")
+    leads, clock = trainer.ranks.leads, Clock(config.checkpoint_seconds)
+    often = Clock(config.saving.memory_seconds if trainer.scratch else float("inf"))
+    with on_user_signal(clock.strike):
+        while trainer.progress.tokens < total:
+            before = trainer.progress.tokens
+            shape = config.regime(before)[:2]
+            new = not watchdog.known(shape)
+            with watchdog.step(shape):
+                line, wish = trainer.step(Wish(stopped(), leads and clock.due(), leads and often.due()))
+            now = trainer.progress.tokens
+            if new:
+                attempt.note(event="new shape", tokens=now)
+            if now // every > before // every and now < total:
+                with timed("validate"), attempt.timed("validated", now):
+                    line |= trainer.validation.measure(trainer.model, trainer.ranks, config.contexts.at(before))
+            line |= trainer.watch.figures(trainer.progress)
+            if metrics is not None:
+                metrics.write(**line)
+            report(config.shape.name, now, total)
+            gates.visit(before, now)
+            if wish.save or wish.stop or gates.shut or now in config.kept or config.saving.planned(config.batch, now):
+                with timed("save"), attempt.timed("saved", now):
+                    trainer.save()
+                    collect()
+                clock.wind()
+                often.wind()
+            elif wish.keep_in_memory:
+                with attempt.timed("kept in memory", now):
+                    trainer.keep_in_memory()
+                often.wind()
+            trainer.saver.check()
+            if gates.shut:
+                raise ValueError(gates.shut)
+            if wish.stop:
+                raise Interrupted(f"stopped at {now:,} of {total:,} tokens; the same command goes on from there")
+
+
+class Clock:
+    """Says when a checkpoint by the clock is due: ``seconds`` after the last, or at once when it is struck."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._since = seconds, time.monotonic()
+
+    def due(self) -> bool:
+        """Whether the time has come."""
+        return time.monotonic() - self._since > self._seconds
+
+    def strike(self) -> None:
+        """Make it due now."""
+        self._since = -float("inf")
+
+    def wind(self) -> None:
+        """Begin to wait anew."""
+        self._since = time.monotonic()
 
 
 @contextmanager
@@ -135,6 +187,7 @@ def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
         "precision": str(trainer.model.compute).removeprefix("torch."),
         "compiled": trainer.model.compiled,
         "threads": torch.get_num_threads() * trainer.ranks.count,
+        **({"rewinds": [rewind._asdict() for rewind in trainer.sentry.rewinds]} if trainer.sentry.rewinds else {}),
     }
 
 

@@ -78,7 +78,7 @@ class Moments:
         parameters = dict(self.model.named_parameters())
         for key, value in tensors.items():
             name, field = key.rsplit("/", 1)
-            self.optimizer.state[parameters[name]][field] = value.to(parameters[name].device)
+            self.optimizer.state[parameters[name]][field] = value.to(parameters[name].device, copy=True)
 
 
 def mismatch(expected: dict[str, torch.Size], found: dict[str, torch.Size]) -> str | None:

@@ -64,14 +64,18 @@ class Run:
         write_text(self.path / "metrics.jsonl", "".join(kept))
 
     def tokens_so_far(self) -> int:
-        """Tokens the last metrics line speaks of, without reading the whole file; 0 before the first."""
+        """Tokens the last metrics line speaks of; 0 before the first."""
+        return int(self.last_line().get("tokens", 0))
+
+    def last_line(self) -> dict[str, Any]:
+        """The last whole line of the metrics, without reading the whole file; empty before the first."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
-            return 0
+            return {}
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL))
             lines = [line for line in file.read().split(b"\n")[:-1] if line.startswith(b"{")]
-        return int(json.loads(lines[-1])["tokens"]) if lines else 0
+        return dict(json.loads(lines[-1])) if lines else {}
 
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
@@ -97,7 +101,7 @@ class Metrics:
         self.path, self.copies = run.path / "metrics.jsonl", copies
         self.file = self.path.open("a", encoding="utf-8")
 
-    def write(self, **values: float) -> None:
+    def write(self, **values: Any) -> None:
         """Append one line."""
         with disk_errors(self.path):
             self.file.write(json.dumps(values) + "\n")

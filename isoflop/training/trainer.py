@@ -8,6 +8,7 @@ checkpoint (``training.parts``).
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -25,13 +26,14 @@ from isoflop.tokens import packing
 from isoflop.tokens.ahead import ReadAhead
 from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
 from isoflop.tokens.ledger import Ledger
-from isoflop.training import averaging, checkpoint, data
+from isoflop.training import averaging, checkpoint, data, rewind
 from isoflop.training.averaging import Average
 from isoflop.training.branch import branch_point, check_branch_data
 from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
 from isoflop.training.expert_load import load_metrics, no_load
-from isoflop.training.hardware import compile_for, device_for, precision_for
+from isoflop.training.guard import Sentry, Verdict
+from isoflop.training.hardware import background_for, compile_for, device_for, precision_for
 from isoflop.training.initial import begin
 from isoflop.training.noise import NoiseScale
 from isoflop.training.objective import Objective
@@ -39,6 +41,8 @@ from isoflop.training.optimizer import build_optimizer
 from isoflop.training.parts import Moments, Part, Weights
 from isoflop.training.ranks import Ranks, gradients
 from isoflop.training.run import Run
+from isoflop.training.saver import Saver
+from isoflop.training.scratch import newest, scratch_of
 from isoflop.training.validation import BlendedValidation, Validation
 from isoflop.training.watch import Watch
 
@@ -53,6 +57,17 @@ class Piece(NamedTuple):
     first: int
     samples: int
     rows: int
+
+
+class Wish(NamedTuple):
+    """What a rank wishes to do once the step is done; what any wishes, all do."""
+
+    stop: bool = False
+    save: bool = False
+    keep_in_memory: bool = False
+
+
+NOTHING = Wish()
 
 
 @dataclass
@@ -74,10 +89,14 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.ahead: ReadAhead[Piece, NDArray[np.int64]] = ReadAhead(self.read, self.config.read_ahead)
+        self.sentry = Sentry(self.config.guard)
+        self.scratch = scratch_of(self.run.path, self.config.saving.memory, self.ranks)
+        self.saver = Saver(self.run.path, background_for(self.config.saving.background, self.device))
         self.parts: dict[str, Part] = {
             "model": Weights(self.model),
             "optimizer": Moments(self.model, self.optimizer),
             **self.objective.identity,
+            "guard": self.sentry,
         }
         self.rope = self.config.ropes[-1]  # the shape's, which the model was built with
         self.average = Average(self.model, self.config.average) if self.config.average else None
@@ -127,7 +146,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Load the newest checkpoint, a branch's beginning or the initial weights, and cut the metrics back to it."""
-        path = checkpoint.latest(self.run.path)
+        path = newest(self.run.path, self.scratch)
         if path is None and self.config.branch is not None:
             path = branch_point(self.run, self.config)
         if path is not None:
@@ -138,18 +157,18 @@ class Trainer:
         if self.ranks.leads:
             self.run.rewind(self.progress.tokens)
 
-    def step(self, stop: bool = False) -> tuple[dict[str, float], bool]:
-        """Consume one batch; returns the line of metrics, and whether any rank wishes to stop."""
+    def step(self, wish: Wish = NOTHING) -> tuple[dict[str, Any], Wish]:
+        """Consume one batch; returns the line of metrics, and what any rank wishes."""
         started, consumed, clock = time.perf_counter(), self.progress.tokens, self.watch.clock
         size, rate = self.config.batch.at(consumed), self.config.schedule.learning_rate(consumed)
-        wishes = torch.tensor(float(stop), device=self.device)
+        wishes = torch.tensor(wish, dtype=torch.float32, device=self.device)
         self.turn(consumed)
         with clock("compute"):
             loss = self.accumulate(consumed, size)
         with clock("communicate"):
             self.ranks.add(*gradients(self.model), loss, wishes, self.load, *([self.noise.sums] if self.noise else []))
         with clock("optimise"):
-            norm = self.descend(consumed, rate, float(loss))
+            norm, verdict = self.descend(consumed, rate, float(loss))
             if self.average is not None:
                 self.average.take(consumed, consumed + size)
         seconds = time.perf_counter() - started
@@ -164,9 +183,12 @@ class Trainer:
             "gradient_norm": norm,
             "seconds": round(self.progress.seconds, 4),
         } | load_metrics(self.load)
-        if self.noise is not None:
+        if self.noise is not None and verdict == "step":
             line |= self.noise.measure(norm, self.targets(consumed, size), self.config.contexts.at(consumed))
-        return line, bool(wishes)
+        wished = Wish(*(bool(any_rank) for any_rank in wishes))
+        if verdict != "step":
+            line |= self.refuse(verdict, float(loss), norm, rate)
+        return line, wished._replace(save=wished.save or "rewound_to" in line)
 
     def turn(self, consumed: int) -> None:
         """Give the model the rotary embedding of the step after ``consumed`` tokens."""
@@ -195,22 +217,37 @@ class Trainer:
             sample += len(tokens)
         return loss
 
-    def descend(self, consumed: int, rate: float, loss: float) -> float:
-        """Clip the whole batch's gradient and take the optimiser's step at ``rate``; returns the norm before the clip.
+    def descend(self, consumed: int, rate: float, loss: float) -> tuple[float, Verdict]:
+        """Clip the whole batch's gradient and take the optimiser's step at ``rate``, unless the guard minds.
 
-        Raises FloatingPointError where the loss or the norm is no number.
+        Returns the norm before the clip, and the guard's verdict.
         """
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise FloatingPointError(
-                f"the loss became {loss} and its gradient's norm {norm} at {consumed:,} tokens (learning rate "
-                f"{rate:.2g}); lower schedule.peak or lengthen schedule.warmup_tokens"
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        verdict = self.sentry.judge(consumed, loss, norm, self.config.regime(consumed))
+        if verdict == "step":
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return norm
+        return norm, verdict
+
+    def refuse(self, verdict: Verdict, loss: float, norm: float, rate: float) -> dict[str, Any]:
+        """What the metrics say of a step that was not taken, after going back if that is the verdict.
+
+        Raises FloatingPointError where the run can neither go on nor back.
+        """
+        back = rewind.go_back(self) if verdict == "rewind" else None
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        if verdict == "rewind" and back is None:
+            if not finite:
+                raise FloatingPointError(
+                    f"the loss became {loss} and its gradient's norm {norm} at {self.progress.tokens:,} tokens "
+                    f"(learning rate {rate:.2g}), {self.sentry.skipped} steps in a row; lower schedule.peak or "
+                    f"lengthen schedule.warmup_tokens"
+                )
+            self.sentry.forget()
+        said = {"skipped": 1} | ({} if finite else {"loss": None, "gradient_norm": None})
+        return said | ({"rewound_to": back.to} if back else {})
 
     def micro_batches(self, consumed: int, size: int) -> Iterator[Tensor]:
         """This rank's share of the batch after ``consumed`` tokens, in pieces of sequences (rows, context + 1)."""
@@ -247,12 +284,29 @@ class Trainer:
         return self.loaders[context].targets(consumed // context, size // context)
 
     def save(self) -> None:
-        """Write a checkpoint and delete those that nothing needs."""
-        contents = {name: (part.tensors(), part.record()) for name, part in self.parts.items()}
+        """Write a checkpoint and delete those that nothing needs; in the background, if the config says so."""
+        contents = checkpoint.taken(self.parts)
         if not self.ranks.leads:
             return
-        checkpoint.write(self.run.path, self.progress, contents)
-        checkpoint.retain(self.run.path, self.config.kept)
+        config, saving, path = self.config, self.config.saving, self.run.path
+        needed = rewind.needed(path, self.sentry, config, self.progress.tokens) | set(config.kept)
+
+        def keep(tokens: int) -> bool:
+            return tokens in needed or saving.stays(config.batch, tokens)
+
+        def written() -> None:
+            checkpoint.retain(path, keep, saving.keep_last)
+            if self.scratch is not None:
+                shutil.rmtree(self.scratch, ignore_errors=True)
+
+        self.saver(self.progress, contents, written)
+
+    def keep_in_memory(self) -> None:
+        """Write a checkpoint that outlives this process, and no more than that."""
+        contents = checkpoint.taken(self.parts)
+        if self.ranks.leads and self.scratch is not None:
+            checkpoint.write(self.scratch, self.progress, contents)
+            checkpoint.retain(self.scratch, lambda _: False)
 
 
 def warn(ledger: Ledger, config: TrainConfig, ranks: Ranks) -> None:
