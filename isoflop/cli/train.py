@@ -83,6 +83,7 @@ def main(arguments: list[str]) -> None:
 
     if a.threads:
         torch.set_num_threads(a.threads)
+
     def work() -> dict[str, Any]:
         with console() as report:
             ranks = 1 if a.threads else a.ranks

@@ -12,7 +12,6 @@ from typing import Literal
 
 from isoflop.planning.schedule import ContextRamp, Schedule
 
-
 END = "the end"
 
 

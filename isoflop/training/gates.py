@@ -46,7 +46,9 @@ class Keeper:
         branch = self.trainer.config.branch
         if self.path.exists() or branch is None:
             return read(self.path)
-        return [line for line in read(parent_of(self.trainer.run, branch).path / FILE) if line["tokens"] <= branch.tokens]
+        return [
+            line for line in read(parent_of(self.trainer.run, branch).path / FILE) if line["tokens"] <= branch.tokens
+        ]
 
     @property
     def shut(self) -> str | None:
