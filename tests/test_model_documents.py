@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import accumulate
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +17,15 @@ from isoflop.model.attention import ShortAttention, causal_attention, visible
 from isoflop.model.document_attention import document_attention
 from isoflop.model.llama import Llama
 from isoflop.planning.layout import Recompute
+from isoflop.planning.schedule import Schedule
 from isoflop.planning.shape import Shape
+from isoflop.tokens.dataset import TokenDataset
+from isoflop.training.config import TrainConfig
 from isoflop.training.hardware import has_compiler
+from isoflop.training.loop import train
 from isoflop.training.loss import cross_entropy
+from isoflop.training.run import Run
+from isoflop.training.trainer import Trainer
 
 LENGTHS = {200: [[1, 70, 129], [200]], 700: [[300, 1, 399], [50, 513, 137]]}  # scores written out, and the fused kernel
 
@@ -144,3 +152,40 @@ def test_compiled_and_masked_is_eager_and_one_graph_serves_any_documents(
 
 def test_lengths_tried_are_on_both_sides_of_where_the_way_changes() -> None:
     assert min(LENGTHS) <= attention.SHORT < max(LENGTHS)
+
+
+@pytest.mark.parametrize("packing", ["cut", "fit"])
+def test_masked_run_measures_documents_apart(
+    write_tokens: Callable[..., Path], tiny_config: Callable[..., TrainConfig], tmp_path: Path, packing: str
+) -> None:
+    data = write_tokens(tmp_path / "data", [[5 + i % 7] * (i % 5 + 3) for i in range(200)], validation=40)
+    config = tiny_config(data=str(data), packing=packing, schedule=Schedule(1024, 0.01), validation_tokens=256)
+    masked, plain = (train(replace(config, document_mask=mask), tmp_path / str(mask)) for mask in (True, False))
+    assert masked["validation_loss"] != plain["validation_loss"]
+    assert abs(masked["validation_loss"] - plain["validation_loss"]) < 0.5
+
+
+def test_trainer_and_validation_tell_the_model_where_documents_begin(
+    write_tokens: Callable[..., Path], tiny_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    data = write_tokens(tmp_path / "data", [[5 + i % 7] * (i % 5 + 3) for i in range(200)], validation=40)
+    config = tiny_config(data=str(data), document_mask=True, validation_tokens=256)
+    run = Run(tmp_path / "run")
+    run.start(config)
+    trainer, bos = Trainer.build(config, run), TokenDataset.open(data).tokenizer.bos
+    told: list[Tensor] = []
+    hidden = trainer.model.hidden
+
+    def listen(tokens: Tensor, documents: Tensor | None = None) -> Tensor:
+        assert documents is not None
+        begins = torch.cat([torch.zeros(len(tokens), 1), (tokens == bos)[:, 1:]], 1)
+        assert torch.equal(documents, begins.cumsum(1).long())
+        told.append(documents)
+        return hidden(tokens, documents)
+
+    trainer.model.hidden = listen  # type: ignore[method-assign, assignment]
+    trainer.step()
+    trained = len(told)
+    trainer.validation.measure(trainer.model, trainer.ranks)
+    assert 0 < trained < len(told)
+    assert max(int(ids.max()) for ids in told) > 2

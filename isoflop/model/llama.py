@@ -10,8 +10,8 @@ value share one matrix, gate and up another: fewer and larger products. Rotary e
 layout of transformers. With ``recompute = "blocks"`` a block keeps only its input and is run again in the backward
 pass: a third more arithmetic for a fraction of the memory. What no Llama has is off by default and then costs nothing:
 experts (:mod:`~isoflop.model.experts`), norms of query and key heads before they are rotated (Henry et al. 2020, arXiv
-2010.04245, as Qwen 3 and OLMo 2 do it), soft caps of scores and logits (Gemma 2, arXiv 2408.00118). Left out: dropout (no Llama has it) and KV caches (they come
-with the inference room).
+2010.04245, as Qwen 3 does it), soft caps of scores and logits (Gemma 2, arXiv 2408.00118). Left out: dropout (no Llama
+has it) and KV caches (they come with the inference room).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def attention(
 ) -> Tensor:
     """Causal grouped-query self-attention of x (batch, time, width), within ``documents`` where they are given.
 
-    ``head_norms`` are the weights (head_dim,) of query and key heads' norms, whose ``eps`` it is; ``cap`` that of scores.
+    ``head_norms`` are the weights (head_dim,) of query and key heads' norms and ``eps`` theirs; ``cap`` bounds scores.
     """
     batch, time, width = x.shape
     projected = F.linear(x, qkv.to(x.dtype)).view(batch, time, heads + 2 * kv_heads, width // heads)

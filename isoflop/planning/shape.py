@@ -82,9 +82,14 @@ class Shape:
         return self.kv_heads * self.head_dim
 
     @property
+    def layer_experts(self) -> int:
+        """SwiGLUs in one block: 1 without experts."""
+        return self.experts.count if self.experts else 1
+
+    @property
     def layer_matrices(self) -> int:
         """Parameters in one block's matrices: queries, keys, values, output; gate, up, down of every expert; router."""
-        return self._matrices(self.experts.count if self.experts else 1)
+        return self._matrices(self.layer_experts)
 
     @property
     def layer_active(self) -> int:
