@@ -188,7 +188,9 @@ class TestRefusals:
 
     def test_a_tensor_of_another_shape(self, theirs: Path) -> None:
         self.edit(theirs / "config.json", lambda config: config.update(intermediate_size=128))
-        with pytest.raises(ValueError, match=r"model\.layers\.0\.mlp\.gate_proj\.weight in .* has the shape \(96, 64\)"):
+        with pytest.raises(
+            ValueError, match=r"model\.layers\.0\.mlp\.gate_proj\.weight in .* has the shape \(96, 64\)"
+        ):
             open_hub(theirs)
 
     def test_a_tensor_that_a_llama_has_no_place_for(self, theirs: Path) -> None:
