@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,11 @@ class TestGGUF:
         ids = {token: number for number, token in enumerate(tokens)}
         for text in TEXTS[:10]:
             parts = list(text.replace(" ", "▁"))
-            while joins := [(scores[ids[a + b]], -i) for i, (a, b) in enumerate(zip(parts, parts[1:])) if a + b in ids]:
+            while joins := [(scores[ids[a + b]], -i) for i, (a, b) in enumerate(pairwise(parts)) if a + b in ids]:
                 at = -max(joins)[1]
                 parts[at : at + 2] = [parts[at] + parts[at + 1]]
             spelled = [[ids[p]] if p in ids else [ids[f"<0x{byte:02X}>"] for byte in p.encode()] for p in parts]
-            assert sum(spelled, []) == ours.encode(text)
+            assert list(chain(*spelled)) == ours.encode(text)
 
     def test_unigram_is_refused(self, trained: dict[str, Tokenizer]) -> None:
         with pytest.raises(ValueError, match="no tokenizer of the kind unigram; export with --format hf"):

@@ -15,10 +15,12 @@ from isoflop.cli import run
 from isoflop.model.export import export_hub, export_ours
 from isoflop.model.llama import Llama
 from isoflop.model.source import Held
+from isoflop.planning.schedule import BatchRamp, Schedule
+from isoflop.planning.shape import Shape
 from isoflop.tokens import Tokenizer
 from isoflop.tokens.hub import hub_files
 from isoflop.training import checkpoint
-from isoflop.training.config import TrainConfig
+from isoflop.training.config import Branch, TrainConfig
 from isoflop.training.loop import train
 from isoflop.training.run import Run
 from isoflop.training.trainer import Trainer
@@ -26,6 +28,24 @@ from isoflop.training.weights import open_weights
 
 Make = Callable[..., TrainConfig]
 Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def first(tiny_tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is finished, of the shape that ``tiny_config`` gives, with two checkpoints."""
+    config = TrainConfig(
+        shape=Shape(2, 16, 2, 1, 32, 300, context=32),
+        data=str(tiny_tokens),
+        schedule=Schedule(tokens=4096, peak=0.01, warmup_tokens=256, decay_tokens=1024),
+        batch=BatchRamp(512),
+        precision="fp32",
+        compile="never",
+        validation_tokens=1024,
+        keep=(2048,),
+    )
+    path = tmp_path_factory.mktemp("runs") / "first"
+    train(config, path)
+    return path
 
 
 @pytest.fixture
@@ -56,22 +76,22 @@ class TestBeginning:
         file = sorted((tmp_path / "hf").glob("*.safetensors"))[0]
         assert record["files"][file.name] == checkpoint.checksum(file)
 
-    def test_with_a_run_or_one_of_its_checkpoints_is_with_theirs(self, tiny_config: Make, tmp_path: Path) -> None:
-        config = tiny_config(keep=(2048,), checkpoint_seconds=0.0)
-        train(config, tmp_path / "first")
-        for initial, path in (("../first", "last"), ("../first/checkpoints/0000000000002048", "early")):
-            trainer = started(replace(config, initial=initial, seed=1), tmp_path / path)
-            expected = Llama(config.shape)
-            tokens = 4096 if path == "last" else 2048
-            checkpoint.load_weights(checkpoint.folder(tmp_path / "first", tokens), expected)
-            assert_has(trainer, expected)
-            assert trainer.progress.tokens == 0
+    @pytest.mark.parametrize("tokens", [4096, 2048])
+    def test_with_a_run_or_one_of_its_checkpoints_is_with_theirs(
+        self, tokens: int, first: Path, tiny_config: Make, tmp_path: Path
+    ) -> None:
+        initial = first if tokens == 4096 else checkpoint.folder(first, tokens)
+        trainer = started(tiny_config(initial=str(initial)), tmp_path / "run")
+        expected = Llama(tiny_config().shape)
+        checkpoint.load_weights(checkpoint.folder(first, tokens), expected)
+        assert_has(trainer, expected)
+        assert trainer.progress.tokens == 0
 
     def test_goes_on_from_its_own_checkpoint_even_when_the_weights_are_gone(
         self, tiny_config: Make, model: Llama, tmp_path: Path
     ) -> None:
         export_ours(Held(model), tmp_path / "ours")
-        config = tiny_config(initial=str(tmp_path / "ours"))
+        config = tiny_config(initial=str(tmp_path / "ours"), schedule=Schedule(tokens=1024, peak=0.01))
         whole = train(config, tmp_path / "whole")
         trainer = started(config, tmp_path / "run")
         trainer.step()
@@ -80,11 +100,12 @@ class TestBeginning:
         again = train(config, tmp_path / "run")
         assert again["validation_loss"] == whole["validation_loss"]
 
-    def test_lowers_the_first_loss_and_random_weights_do_not(self, tiny_config: Make, tmp_path: Path) -> None:
-        train(tiny_config(), tmp_path / "first")
+    def test_lowers_the_first_loss_and_random_weights_do_not(
+        self, first: Path, tiny_config: Make, tmp_path: Path
+    ) -> None:
         (line, _), (random, _) = (
             started(tiny_config(initial=initial), tmp_path / str(initial is None)).step()
-            for initial in (str(tmp_path / "first"), None)
+            for initial in (str(first), None)
         )
         assert line["loss"] < random["loss"] - 0.5
 
@@ -124,18 +145,11 @@ class TestRefusals:
             started(config, tmp_path / "run")
 
     def test_a_branch_has_its_trunks_weights(self, tiny_config: Make) -> None:
-        from isoflop.training.config import Branch
-
         with pytest.raises(ValueError, match="give either branch or initial"):
             tiny_config(initial="x", branch=Branch("../trunk", 1024))
 
 
 class TestCommands:
-    @pytest.fixture
-    def first(self, tiny_config: Make, tmp_path: Path) -> Path:
-        train(tiny_config(), tmp_path / "first")
-        return tmp_path / "first"
-
     def test_a_run_goes_to_transformers_and_back_into_a_run(
         self, first: Path, tiny_config: Make, tmp_path: Path, capsys: Capture
     ) -> None:
