@@ -15,13 +15,14 @@ from isoflop.cli import run
 from isoflop.model.export import export_hub, export_ours
 from isoflop.model.llama import Llama
 from isoflop.model.source import Held
-from isoflop.planning.schedule import BatchRamp, Schedule
+from isoflop.planning.schedule import BatchRamp, ContextRamp, Schedule
 from isoflop.planning.shape import Shape
 from isoflop.tokens import Tokenizer
 from isoflop.tokens.hub import hub_files
 from isoflop.training import checkpoint
 from isoflop.training.config import Branch, TrainConfig
 from isoflop.training.loop import train
+from isoflop.training.parts import Weights
 from isoflop.training.run import Run
 from isoflop.training.trainer import Trainer
 from isoflop.training.weights import open_weights
@@ -108,6 +109,14 @@ class TestBeginning:
             for initial in (str(first), None)
         )
         assert line["loss"] < random["loss"] - 0.5
+
+
+def test_a_checkpoint_has_the_context_that_it_was_trained_at(tiny_config: Make, model: Llama, tmp_path: Path) -> None:
+    config = tiny_config(context=ContextRamp(16, (1024,)))
+    Run(tmp_path).start(config)
+    for tokens, context in ((1024, 16), (1152, 32)):
+        path = checkpoint.save(tmp_path, checkpoint.Progress(tokens, 1, 0.0), {"model": Weights(model)})
+        assert open_weights(path).shape == replace(config.shape, context=context)
 
 
 class TestRefusals:
