@@ -173,7 +173,7 @@ class TestRefusals:
             open_hub(theirs)
 
     def test_a_tensor_that_is_not_where_the_index_says(self, theirs: Path) -> None:
-        first, *_, last = sorted(path.name for path in theirs.glob("*.safetensors"))
+        first, *_ = sorted(path.name for path in theirs.glob("*.safetensors"))
         norm = "model.norm.weight"
         self.edit(theirs / INDEX, lambda index: index["weight_map"].update({norm: first}))
         with pytest.raises(ValueError, match=rf"{first} lacks the tensor model\.norm\.weight"):

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from isoflop.model.source import Source
-    from isoflop.tokens.tokenizer import Tokenizer
+    from isoflop.training.exchange import GGUFExport, HubExport
 
 DESCRIPTION = """Writes a model as a Hugging Face folder (config.json, safetensors in shards, tokenizer, generation
 config) or as one GGUF file for llama.cpp. The model is a run, which stands for its newest checkpoint, one of its
@@ -57,90 +56,39 @@ class Arguments:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop export", description=DESCRIPTION)
-    from isoflop.model.export import refuse_existing
-    from isoflop.training.weights import open_weights
-
-    if a.format == "hf" and a.dtype == "q8_0":
-        raise ValueError("a Hugging Face folder has no q8_0; use --dtype bf16, or --format gguf")
-    shard_bytes = size(a.shard_size)
-    source = open_weights(a.model)
-    tokenizer = tokenizer_of(a, source)
-    files = planned(a, source, shard_bytes)
-    if not a.dry_run:
-        refuse_existing(a.out)
-        write(a, source, tokenizer, shard_bytes)
-    show(a, source, files, tokenizer)
-
-
-def write(a: Arguments, source: Source, tokenizer: Tokenizer | None, shard_bytes: int) -> None:
-    """Write the folder or the file."""
     from isoflop.progress import console
+    from isoflop.training.exchange import GGUFExport, HubExport, open_with_tokenizer
 
-    shape = source.shape
-    with console() as report:
-        if a.format == "gguf":
-            from isoflop.model.gguf import export_gguf
-            from isoflop.tokens.gguf import vocabulary
-
-            fields = None if tokenizer is None else vocabulary(tokenizer, shape.vocab)
-            export_gguf(source, a.out, packing=a.dtype, vocabulary=fields, name=a.out.stem, report=report)
-        else:
-            from isoflop.model.export import DTYPES, export_hub
-            from isoflop.tokens.hub import hub_files
-
-            export_hub(
-                source,
-                a.out,
-                dtype=DTYPES[a.dtype],
-                shard_bytes=shard_bytes,
-                boundaries=None if tokenizer is None else (tokenizer.bos, tokenizer.eos),
-                beside=None if tokenizer is None else hub_files(tokenizer, shape.context),
-                report=report,
-            )
-
-
-def tokenizer_of(a: Arguments, source: Source) -> Tokenizer | None:
-    """The tokenizer to go with the weights, if there is one; a ValueError if it has more ids than they."""
-    from isoflop.tokens.tokenizer import Tokenizer
-    from isoflop.training.weights import tokenizer_beside
-
-    path = a.tokenizer or tokenizer_beside(a.model)
-    if path is None:
-        return None
-    tokenizer = Tokenizer.load(path)
-    if tokenizer.vocab_size > source.shape.vocab:
-        raise ValueError(f"{path} has {tokenizer.vocab_size:,} ids and the model only {source.shape.vocab:,}")
-    return tokenizer
-
-
-def planned(a: Arguments, source: Source, shard_bytes: int) -> dict[str, int]:
-    """Bytes of weights in each file that holds some."""
+    shard_bytes = size(a.shard_size)
+    source, tokenizer = open_with_tokenizer(a.model, a.tokenizer)
+    export: GGUFExport | HubExport
     if a.format == "gguf":
-        from isoflop.model.gguf import packed_bytes, tensors
+        export = GGUFExport(source, tokenizer, a.dtype)
+    else:
+        export = HubExport(source, tokenizer, a.dtype, shard_bytes)
+    files = export.files
+    if not a.dry_run:
+        with console() as report:
+            export.write(a.out, report)
+    show(a, export, files)
 
-        return {a.out.name: sum(packed_bytes(*entry) for entry in tensors(source.shape, a.dtype).values())}
-    from isoflop.model.export import DTYPES, hub_weights
 
-    files = hub_weights(source.shape, DTYPES[a.dtype], shard_bytes)
-    return {name: sum(entry.bytes for entry in entries) for name, entries in files.items()}
-
-
-def show(a: Arguments, source: Source, files: dict[str, int], tokenizer: Tokenizer | None) -> None:
+def show(a: Arguments, export: GGUFExport | HubExport, files: dict[str, int]) -> None:
     """Print what was or would be written."""
     from isoflop.planning.shape import human
 
-    total = sum(files.values())
+    shape, total = export.source.shape, sum(files.values())
     if a.json:
         found: dict[str, Any] = {"out": str(a.out), "format": a.format, "dtype": a.dtype, "written": not a.dry_run}
-        shape = {"parameters": source.shape.total, "shape": asdict(source.shape)}
-        kind = None if tokenizer is None else tokenizer.kind
-        print(json.dumps(found | shape | {"files": files, "bytes": total, "tokenizer": kind}))
+        kind = None if export.tokenizer is None else export.tokenizer.kind
+        found |= {"parameters": shape.total, "shape": asdict(shape), "files": files, "bytes": total, "tokenizer": kind}
+        print(json.dumps(found))
         return
     words = "would be " if a.dry_run else ""
-    print(f"{a.out}: {human(source.shape.total)} parameters as {a.dtype}, {total:,} bytes of weights {words}written")
+    print(f"{a.out}: {human(shape.total)} parameters as {a.dtype}, {total:,} bytes of weights {words}written")
     if len(files) > 1:
         print("\n".join(f"  {name}  {size:,} bytes" for name, size in files.items()))
-    if tokenizer is None:
+    if export.tokenizer is None:
         print("  without a tokenizer: none lies beside the model; give one with --tokenizer")
 
 

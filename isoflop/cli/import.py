@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
-    from isoflop.model.source import Source
+    from isoflop.training.exchange import Import
 
 DESCRIPTION = """Reads a Hugging Face folder of a Llama (1, 2, 3, 3.1, 3.2) or a .gguf file, holds every tensor against
 its config, and writes a folder with the weights in isoflop's layout, their shape, and the tokenizer. A run begins with
@@ -45,47 +45,29 @@ class Arguments:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop import", description=DESCRIPTION)
-    from isoflop.model.export import export_ours, refuse_existing
     from isoflop.progress import console
-    from isoflop.training.weights import open_weights
+    from isoflop.training.exchange import Import
 
-    source = open_weights(a.model)
-    beside, kind, trouble = tokenizer_of(a.model)
+    model = Import.open(a.model)
     if not a.dry_run:
-        refuse_existing(a.out)
         with console() as report:
-            export_ours(source, a.out, beside=beside, report=report)
-    show(a, source, kind, trouble)
+            model.write(a.out, report)
+    show(a, model)
 
 
-def tokenizer_of(model: Path) -> tuple[dict[str, bytes], str | None, str]:
-    """The tokenizer's file, its kind, and what is wrong where it has to be left out."""
-    from isoflop.tokens.manifest import TOKENIZER
-    from isoflop.tokens.tokenizer import Tokenizer
-    from isoflop.training.weights import tokenizer_beside
-
-    if (path := tokenizer_beside(model)) is None:
-        return {}, None, "none lies beside the model"
-    try:
-        tokenizer = Tokenizer.load(path)
-    except ValueError as error:
-        return {}, None, str(error)
-    return {TOKENIZER: tokenizer.to_bytes()}, tokenizer.kind, ""
-
-
-def show(a: Arguments, source: Source, kind: str | None, trouble: str) -> None:
+def show(a: Arguments, model: Import) -> None:
     """Print what was or would be written, and the shape as a config has it."""
     from isoflop import config as configuration
     from isoflop.planning.shape import human
 
-    shape = source.shape
+    shape, kind = model.shape, None if model.tokenizer is None else model.tokenizer.kind
     if a.json:
         found = {"out": str(a.out), "written": not a.dry_run, "parameters": shape.total, "shape": asdict(shape)}
-        print(json.dumps(found | {"tokenizer": kind, "tokenizer_error": trouble or None}))
+        print(json.dumps(found | {"tokenizer": kind, "tokenizer_error": model.trouble or None}))
         return
     words = "would be written" if a.dry_run else "written"
     print(f"{a.out}: {human(shape.total)} parameters {words}")
     if kind is None:
-        print(f"without a tokenizer: {trouble}")
+        print(f"without a tokenizer: {model.trouble}")
     print(f'\na run begins with it by this in its config:\n\ninitial = "{a.out.resolve()}"\n\n[shape]')
     print(configuration.dumps(shape).replace("[rope_scaling]", "[shape.rope_scaling]"), end="")

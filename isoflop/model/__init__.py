@@ -1,1 +1,1 @@
-"""The Llama network: parameters, forward pass, conversion from and to transformers' layout."""
+"""The Llama network: parameters, forward pass, weights from and to other people's files."""

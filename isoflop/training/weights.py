@@ -7,6 +7,7 @@ its checksums.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from isoflop import config as configuration
@@ -32,7 +33,7 @@ def open_weights(path: Path) -> Source:
     if (path / checkpoint.MARKER).exists():
         return open_checkpoint(path)
     if (path / SHAPE).exists():
-        shape = configuration.from_dict(Shape, plain_shape(path), str(path / SHAPE))
+        shape = configuration.from_dict(Shape, read_json(path / SHAPE), str(path / SHAPE))
         return Stored.open(shape, path / WEIGHTS)
     if (path / CONFIG).exists():
         return open_hub(path)
@@ -43,10 +44,12 @@ def open_weights(path: Path) -> Source:
 
 
 def open_checkpoint(path: Path) -> Stored:
-    """The weights of a checkpoint folder, whose run has the shape."""
-    if checkpoint.read_marker(path) is None:
+    """The weights of a checkpoint folder; its run has the shape, and the context that it was trained at last."""
+    if (marker := checkpoint.read_marker(path)) is None:
         raise ValueError(f"{path} holds no complete checkpoint; take another of the same run")
-    return Stored.open(run_of(path).config.shape, path / WEIGHTS)
+    config = run_of(path).config
+    context = config.contexts.at(max(0, marker["tokens"] - 1))
+    return Stored.open(replace(config.shape, context=context), path / WEIGHTS)
 
 
 def run_of(path: Path) -> Run:
@@ -66,8 +69,3 @@ def tokenizer_beside(path: Path) -> Path | None:
         run = Run(folder)
         folder = folder / run.config.sources[0].data
     return folder / TOKENIZER if (folder / TOKENIZER).exists() else None
-
-
-def plain_shape(path: Path) -> dict[str, object]:
-    """The values of ``shape.json``."""
-    return read_json(path / SHAPE)

@@ -1,0 +1,135 @@
+"""Whole models out and in: weights with their config and tokenizer, to and from the files that others use.
+
+What ``isoflop export`` and ``isoflop import`` do. Both open the model and hold it against what is asked before anything
+is written, so that a dry run refuses what cannot be converted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from isoflop.model.export import DTYPES, export_hub, export_ours, hub_weights, refuse_existing
+from isoflop.model.source import Source
+from isoflop.planning.shape import Shape
+from isoflop.progress import Report, silent
+from isoflop.tokens.gguf import vocabulary
+from isoflop.tokens.hub import hub_files
+from isoflop.tokens.manifest import TOKENIZER
+from isoflop.tokens.tokenizer import Tokenizer
+from isoflop.training.weights import open_weights, tokenizer_beside
+
+Dtype = Literal["bf16", "fp32", "f16", "q8_0"]
+
+
+@dataclass(frozen=True)
+class HubExport:
+    """A model on its way into a Hugging Face folder; weights are rounded to ``dtype``."""
+
+    source: Source
+    tokenizer: Tokenizer | None
+    dtype: Dtype = "bf16"
+    shard_bytes: int = 5 * 10**9
+
+    @property
+    def files(self) -> dict[str, int]:
+        """Bytes of weights by file."""
+        if self.dtype == "q8_0":
+            raise ValueError("a Hugging Face folder has no q8_0; use --dtype bf16, or --format gguf")
+        found = hub_weights(self.source.shape, DTYPES[self.dtype], self.shard_bytes)
+        return {name: sum(entry.bytes for entry in entries) for name, entries in found.items()}
+
+    def write(self, out: Path, report: Report = silent) -> None:
+        """Write the folder ``out``, whole or not at all."""
+        tokenizer = self.tokenizer
+        export_hub(
+            self.source,
+            out,
+            dtype=DTYPES[self.dtype],
+            shard_bytes=self.shard_bytes,
+            boundaries=None if tokenizer is None else (tokenizer.bos, tokenizer.eos),
+            beside=None if tokenizer is None else hub_files(tokenizer, self.source.shape.context),
+            report=report,
+        )
+
+
+@dataclass(frozen=True)
+class GGUFExport:
+    """A model on its way into a GGUF file."""
+
+    source: Source
+    tokenizer: Tokenizer | None
+    dtype: Dtype = "bf16"
+
+    def check_tokenizer(self) -> None:
+        """A ValueError for a tokenizer that llama.cpp has no way to be."""
+        _ = self.vocabulary
+
+    @cached_property
+    def vocabulary(self) -> dict[str, Any]:
+        """The tokenizer under GGUF's keys."""
+        return {} if self.tokenizer is None else vocabulary(self.tokenizer, self.source.shape.vocab)
+
+    @property
+    def files(self) -> dict[str, int]:
+        """Bytes of weights; a GGUF file has no name of its own. A ValueError for what cannot be written."""
+        from isoflop.model.gguf import packed_bytes, tensors
+
+        weights = tensors(self.source.shape, self.dtype).values()
+        self.check_tokenizer()
+        return {"weights": sum(packed_bytes(*entry) for entry in weights)}
+
+    def write(self, out: Path, report: Report = silent) -> None:
+        """Write the file ``out``, whole or not at all."""
+        from isoflop.model.gguf import export_gguf
+
+        name = out.stem
+        export_gguf(self.source, out, packing=self.dtype, vocabulary=self.vocabulary, name=name, report=report)
+
+
+def open_with_tokenizer(model: Path, tokenizer: Path | None = None) -> tuple[Source, Tokenizer | None]:
+    """The weights at ``model`` and their tokenizer, the one given or the one beside them; None where there is none.
+
+    Raises ValueError where there are no weights, or the tokenizer cannot be used or has more ids than the model.
+    """
+    source = open_weights(model)
+    path = tokenizer or tokenizer_beside(model)
+    if path is None:
+        return source, None
+    found = Tokenizer.load(path)
+    if found.vocab_size > source.shape.vocab:
+        raise ValueError(f"{path} has {found.vocab_size:,} ids and the model only {source.shape.vocab:,}")
+    return source, found
+
+
+@dataclass(frozen=True)
+class Import:
+    """A model on its way in; ``trouble`` says why it comes without its tokenizer, where it does."""
+
+    source: Source
+    tokenizer: Tokenizer | None
+    trouble: str = ""
+
+    @classmethod
+    def open(cls, model: Path) -> Import:
+        """Open a Hugging Face folder, a GGUF file, or whatever else has weights; a ValueError where it is no Llama."""
+        source = open_weights(model)
+        if (path := tokenizer_beside(model)) is None:
+            return cls(source, None, "none lies beside the model")
+        try:
+            return cls(source, Tokenizer.load(path))
+        except ValueError as error:
+            return cls(source, None, str(error))
+
+    @property
+    def shape(self) -> Shape:
+        """The model's."""
+        return self.source.shape
+
+    def write(self, out: Path, report: Report = silent) -> None:
+        """Write a folder that a run can begin with, whole or not at all."""
+        refuse_existing(out)
+        beside = {} if self.tokenizer is None else {TOKENIZER: self.tokenizer.to_bytes()}
+        export_ours(self.source, out, beside=beside, report=report)
