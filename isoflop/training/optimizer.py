@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from isoflop.training.adamw import AdamW
 from isoflop.training.config import OptimizerConfig
 
 
@@ -20,4 +21,4 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=config.eps, fused=True)
+    return AdamW(groups, lr=0.0, betas=betas, eps=config.eps, fused=True)
