@@ -1,4 +1,4 @@
-"""What benchmarks take from isoflop, and from each other, is there under that name. None is run, no peer is imported."""
+"""What benchmarks take from isoflop and from each other is there under that name. None is run, no peer imported."""
 
 from __future__ import annotations
 

@@ -25,11 +25,19 @@ from isoflop.training.run import Run
 CONFIG = SweepConfig((3e11, 6e11, 1.2e12, 2.4e12), "../tokens", 512, context=128)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tiny_sweep(tiny_tokens: Path) -> SweepConfig:
     """Three budgets of about a second each."""
     budgets, data = (1e9, 2e9, 4e9), str(tiny_tokens)
     return SweepConfig(budgets, data, 300, context=32, first_batch=256, centre=0.3, validation_tokens=512)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_sweep: SweepConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny sweep, trained without being disturbed."""
+    sweep = tmp_path_factory.mktemp("sweeps") / "whole"
+    run_sweep(tiny_sweep, sweep, silent)
+    return sweep
 
 
 def test_every_budget_meets_sizes_on_both_sides_of_its_centre() -> None:
@@ -70,27 +78,25 @@ def test_plain_cells_are_cosines_to_a_tenth() -> None:
     assert {(run.schedule.kind, run.schedule.floor, run.branch) for run in runs} == {("cosine", 0.1, None)}
 
 
-def test_sweep_trains_every_cell_once(tiny_sweep: SweepConfig, tmp_path: Path) -> None:
-    run_sweep(tiny_sweep, tmp_path / "sweep", silent)
-    results = read_results(tmp_path / "sweep")
+def test_sweep_trains_every_cell_once(tiny_sweep: SweepConfig, whole: Path) -> None:
+    results = read_results(whole)
     assert len(results.rows) == len(cells(tiny_sweep))
     assert results.missing == 0
-    done, total = flops_done(laid_out(tmp_path / "sweep"), tmp_path / "sweep")
+    done, total = flops_done(laid_out(whole), whole)
     assert done == pytest.approx(total)
-    stamps = [(tmp_path / "sweep" / row.path / "summary.json").stat().st_mtime_ns for row in results.rows]
-    run_sweep(tiny_sweep, tmp_path / "sweep", silent)
-    assert stamps == [(tmp_path / "sweep" / row.path / "summary.json").stat().st_mtime_ns for row in results.rows]
+    stamps = [(whole / row.path / "summary.json").stat().st_mtime_ns for row in results.rows]
+    run_sweep(tiny_sweep, whole, silent)
+    assert stamps == [(whole / row.path / "summary.json").stat().st_mtime_ns for row in results.rows]
 
 
-def test_killed_sweep_goes_on_to_the_same_results(tiny_sweep: SweepConfig, tmp_path: Path) -> None:
-    run_sweep(tiny_sweep, tmp_path / "whole", silent)
+def test_killed_sweep_goes_on_to_the_same_results(tiny_sweep: SweepConfig, whole: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from isoflop import config; from isoflop.progress import silent;"
         "from isoflop.sweeps.executor import run_sweep; from isoflop.sweeps.grid import SweepConfig;"
         "run_sweep(config.load(SweepConfig, Path(sys.argv[1])), Path(sys.argv[2]), silent)"
     )
     sweep = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "whole" / "sweep.toml"), str(sweep)])
+    process = subprocess.Popen([sys.executable, "-c", code, str(whole / "sweep.toml"), str(sweep)])
     while process.poll() is None and len(list(sweep.glob("*/C*/summary.json"))) < 3:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
@@ -98,7 +104,7 @@ def test_killed_sweep_goes_on_to_the_same_results(tiny_sweep: SweepConfig, tmp_p
     finished = len(list(sweep.glob("*/C*/summary.json")))
     assert 3 <= finished < len(cells(tiny_sweep))
     run_sweep(tiny_sweep, sweep, silent)
-    assert read_results(sweep).loss.tolist() == read_results(tmp_path / "whole").loss.tolist()
+    assert read_results(sweep).loss.tolist() == read_results(whole).loss.tolist()
 
 
 def test_directory_of_another_sweep_is_refused(tiny_sweep: SweepConfig, tmp_path: Path) -> None:

@@ -87,7 +87,12 @@ def test_merged_digits_are_found(tokenizers):
 
 def test_the_command_trains_and_compares(tmp_path, capsys):
     corpus = tmp_path / "corpus.txt"
-    made = " ".join(f"{a}{b}{c}" for a in ("ba", "ko", "tu", "mer") for b in ("lan", "sig", "vot") for c in ("", "ing"))
+    firsts, seconds, ends = (
+        ("ba", "ko", "tu", "mer", "sol", "ri"),
+        ("lan", "sig", "vot", "dak", "pem"),
+        ("", "ing", "est", "ul"),
+    )
+    made = " ".join(a + b + c for a in firsts for b in seconds for c in ends) + "\n"
     text = ENGLISH + CZECH + made * 9
     corpus.write_text(text)
     for kind in KINDS:

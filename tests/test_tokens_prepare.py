@@ -317,18 +317,29 @@ def test_shards_have_the_stated_size_and_join_to_the_same_stream(config, tmp_pat
             assert getattr(whole.splits[name], total) == getattr(cut.splits[name], total)
 
 
-def test_more_than_65536_ids_are_stored_in_four_bytes(tmp_path):
-    characters = [chr(number) for number in range(0x4E00, 0x9E00)]
-    words = [a + b for a, b in itertools.pairwise(characters)] + [
-        a + b for a, b in zip(characters, characters[7:], strict=False)
-    ]
-    texts = [" ".join(words[n : n + 400]) for n in range(0, len(words), 400)]
-    write(tmp_path / "a.jsonl", texts)
-    manifest = prepare(PrepareConfig(str(tmp_path / "a.jsonl"), vocab_size=2**16 + 16), tmp_path / "out")
-    assert manifest.dtype == "<u4"
+def with_every_pair(path, size):
+    """Make a tokenizer.json one of ``size`` ids: its bytes, as many pairs of them, and its special tokens."""
+    told = json.loads(path.read_text())
+    special = told["added_tokens"]
+    alphabet = sorted(token for token in told["model"]["vocab"] if len(token) == 1)
+    pairs = list(itertools.product(alphabet, repeat=2))[: size - len(special) - len(alphabet)]
+    told["model"]["merges"] = [list(pair) for pair in pairs]
+    told["model"]["vocab"] = {token: n for n, token in enumerate([*alphabet, *map("".join, pairs)])}
+    for n, token in enumerate(special):
+        token["id"] = size - len(special) + n
+    path.write_text(json.dumps(told))
+
+
+def test_more_than_65536_ids_are_stored_in_four_bytes(config, tmp_path):
+    prepare(config, tmp_path / "small")
+    tokenizer = tmp_path / "large.json"
+    tokenizer.write_bytes((tmp_path / "small" / "tokenizer.json").read_bytes())
+    with_every_pair(tokenizer, 2**16 + 16)
+    manifest = prepare(replace(config, tokenizer=str(tokenizer), vocab_size=2**16 + 16), tmp_path / "out")
+    assert (manifest.dtype, manifest.vocab_size) == ("<u4", 2**16 + 16)
     assert TokenDataset.open(tmp_path / "out").tokens("train")[:].max() == 2**16 + 1
-    found = documents_of(tmp_path / "out", "train") + documents_of(tmp_path / "out", "validation")
-    assert sorted(found) == sorted(texts)
+    for split in ("train", "validation"):
+        assert documents_of(tmp_path / "out", split) == documents_of(tmp_path / "small", split)
 
 
 def test_a_fresh_preparation_takes_two_bytes_a_token(config, tmp_path):

@@ -9,8 +9,7 @@ decoupled decay. Embedding, head and norms are no maps between activations and s
 Query, key and value, gate and up are matrices of their own, which a block keeps joined for speed: each is made
 orthogonal by itself. Together they would have to share one spectrum, the rows of one orthogonal to those of another,
 and a run would depend on how its weights are stored. torch.optim.Muon (from 2.9) knows single matrices only, so it
-serves as an oracle of the tests. Experts, matrices stacked along a first axis, go
-through together.
+serves as an oracle of the tests. Experts, matrices stacked along a first axis, go through together.
 
 State is one momentum a matrix, half of AdamW's. Every rank repeats the iteration on the summed gradient. Left out:
 sharing it out among ranks, and sharded parameters, whose matrices would have to be gathered first.
@@ -24,6 +23,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from isoflop.training.adamw import AdamW
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 STEPS = 5
@@ -45,7 +46,7 @@ def orthogonalised(matrix: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tenso
     return x.mT if tall else x
 
 
-class Muon(torch.optim.AdamW):
+class Muon(AdamW):
     """Muon on the groups that have ``sizes``, AdamW on the others; one learning rate and one state for both.
 
     ``sizes`` are the rows of the matrices that a parameter of the group joins; ``momentum`` is Nesterov's.

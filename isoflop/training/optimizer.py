@@ -13,6 +13,7 @@ import torch
 
 from isoflop.model.llama import Llama
 from isoflop.planning.shape import Shape
+from isoflop.training.adamw import AdamW
 from isoflop.training.config import OptimizerConfig
 from isoflop.training.muon import Muon
 
@@ -33,7 +34,7 @@ def build_optimizer(model: Llama, config: OptimizerConfig) -> torch.optim.AdamW:
     settings: dict[str, Any] = {"lr": 0.0, "betas": (config.beta1, config.beta2), "eps": config.eps, "fused": True}
     if config.kind == "muon":
         return Muon(groups, config.momentum, model.compute, **settings)
-    return torch.optim.AdamW(groups, **settings)
+    return AdamW(groups, **settings)
 
 
 def joined(shape: Shape) -> dict[str, tuple[int, ...]]:
