@@ -122,6 +122,16 @@ def test_mfu_is_exact_flops_over_the_peak_of_all_workers(tiny_config: Make, monk
     assert found["tokens_per_second"] == 1024
 
 
+def test_run_taken_back_to_a_checkpoint_begins_its_figures_anew(
+    tiny_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "SECONDS", 0.0)
+    watch = Watch(tiny_config(), CPU, torch.float32, 1)
+    watch.begin(Progress(2048, 8, 20.0))
+    assert watch.figures(Progress(1024, 4, 10.0)) == {}
+    assert watch.figures(Progress(1280, 5, 11.0))["tokens_per_second"] == 256
+
+
 def test_device_that_nobody_knows_has_no_mfu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_module, "machine", lambda: None)
     assert watch_module.peak(CPU, "fp32") is None
