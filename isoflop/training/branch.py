@@ -7,6 +7,7 @@ tokens.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from isoflop.planning.schedule import agree
@@ -24,12 +25,19 @@ def branch_point(run: Run, config: TrainConfig) -> Path:
     trunk, at = parent.config, config.branch.tokens
     same_batches = trunk.batch == config.batch and trunk.seed == config.seed and trunk.packing == config.packing
     same_sequences = trunk.contexts.agrees(config.contexts, at) and blends_agree(trunk, config, at)
-    if not (same_batches and same_sequences and agree(trunk.schedule, config.schedule, at)):
+    same_steps = step_of(trunk) == step_of(config)
+    if not (same_batches and same_sequences and same_steps and agree(trunk.schedule, config.schedule, at)):
         raise ValueError(
             f"{run.path} cannot branch from {parent.path} at {at:,} tokens: their learning rates, batches, contexts, "
-            f"packing, mixtures or seeds differ before that point, so it would not be the run that its config describes"
+            f"packing, mixtures, seeds, optimisers or objectives differ before that point, so it would not be the run that its "
+            "config describes"
         )
     return checkpoint.folder(parent.path, at)
+
+
+def step_of(config: TrainConfig) -> tuple[object, ...]:
+    """What a step does with a batch: optimiser and objective. Which run teaches, the checkpoint knows."""
+    return config.optimizer, config.z_loss, config.teacher and replace(config.teacher, run="")
 
 
 def parent_of(run: Run, branch: Branch) -> Run:
