@@ -29,8 +29,8 @@ def branch_point(run: Run, config: TrainConfig) -> Path:
     if not (same_batches and same_sequences and same_steps and agree(trunk.schedule, config.schedule, at)):
         raise ValueError(
             f"{run.path} cannot branch from {parent.path} at {at:,} tokens: their learning rates, batches, contexts, "
-            f"packing, mixtures, seeds, optimisers or objectives differ before that point, so it would not be the run that its "
-            "config describes"
+            f"packing, mixtures, seeds, optimisers or objectives differ before that point, so it would not be "
+            "the run that its config describes"
         )
     return checkpoint.folder(parent.path, at)
 
