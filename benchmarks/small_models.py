@@ -34,9 +34,9 @@ from isoflop.progress import Report, console
 from isoflop.sweeps.speed import measure_speed
 from isoflop.tokens.mixture import Blend, Mixture, Source
 from isoflop.tokens.prepare import PrepareConfig, prepare
+from isoflop.training.asking import ask
 from isoflop.training.config import Teacher, TrainConfig
 from isoflop.training.launch import train_here
-from isoflop.training.lessons import ask
 from isoflop.training.run import Run
 
 VOCAB, CONTEXT = 1024, 128

@@ -20,11 +20,11 @@ from isoflop.planning.schedule import BatchRamp, ContextRamp, Schedule
 from isoflop.planning.shape import Shape
 from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.mixture import Blend, Mixture, Source
-from isoflop.training import checkpoint
+from isoflop.training import asking, checkpoint
 from isoflop.training import loss as loss_module
+from isoflop.training.asking import ask
 from isoflop.training.config import Teacher, TrainConfig
 from isoflop.training.distillation import Likeliest, Whole, likeliest
-from isoflop.training.lessons import ask
 from isoflop.training.loop import train
 from isoflop.training.loss import Taught, Terms, losses
 from isoflop.training.run import Run
@@ -207,9 +207,7 @@ def test_lessons_serve_every_seed_and_are_not_asked_twice(tiny_config: Make, tea
 def test_asking_goes_on_where_it_was_stopped(
     tiny_config: Make, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from isoflop.training import lessons
-
-    monkeypatch.setattr(lessons, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(asking, "SAVE_SECONDS", 0.0)
     config = tiny_config(teacher=taught_by(teacher, top_k=5))
 
     def stop(_: str, now: int, total: int) -> None:

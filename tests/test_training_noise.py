@@ -54,25 +54,25 @@ def test_quadratic_has_the_noise_scale_that_it_must_have(sizes: list[int]) -> No
     """|G|² = 64, S = 64·σ², so that the critical batch is σ² = 9 samples; the pieces may be ragged."""
     model, generator = Quadratic(64), torch.Generator().manual_seed(0)
     scale, found = NoiseScale(model), []
-    for _ in range(3000):
+    for _ in range(500):
         norm = gradients_of(model, scale, sizes, 3.0, generator)
         pieces, squares = scale.sums.tolist()
         total = sum(sizes)
         found.append(signal_and_noise(norm**2, pieces, squares / total**2, 1.0))
         scale.sums.zero_()
     estimates = torch.tensor(found, dtype=torch.float64)
-    (signal, noise), errors = estimates.mean(0), estimates.std(0) / 3000**0.5
+    (signal, noise), errors = estimates.mean(0), estimates.std(0) / 500**0.5
     assert abs(signal - 64) < 4 * errors[0]
     assert abs(noise * sum(sizes) - 64 * 9) < 4 * errors[1] * sum(sizes)
-    assert errors[0] < 3
+    assert errors[0] < 6
 
 
 def test_average_of_steps_is_the_critical_batch() -> None:
     model, generator = Quadratic(64), torch.Generator().manual_seed(0)
     scale, line = NoiseScale(model), {}
-    for _ in range(400):
+    for _ in range(200):
         line = scale.measure(gradients_of(model, scale, [6, 2, 8], 3.0, generator), 16, 4)
-    assert line["critical_batch"] == pytest.approx(9, rel=0.15)
+    assert line["critical_batch"] == pytest.approx(9, rel=0.2)
     assert line["noise_scale"] == pytest.approx(line["critical_batch"] / 4)
 
 

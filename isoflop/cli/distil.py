@@ -39,8 +39,8 @@ def main(arguments: list[str]) -> None:
     a = tyro.cli(Arguments, args=arguments, prog="isoflop distil", description=DESCRIPTION)
     from isoflop import config as configuration
     from isoflop.progress import console
+    from isoflop.training.asking import ask
     from isoflop.training.config import TrainConfig
-    from isoflop.training.lessons import ask
 
     config = configuration.load(TrainConfig, a.config or a.run / "config.toml")
     with console() as report:

@@ -97,6 +97,9 @@ def main(arguments: list[str]) -> None:
             f"validation loss {summary['validation_loss']:.4f} nats/token, {summary['validation_bpb']:.4f} bits/byte "
             f"after {summary['tokens']:,} tokens in {summary['seconds']:.0f} s: {a.run}"
         )
+        if ramp := summary.get("batch_proposed"):
+            doubled = ", ".join(f"{threshold:,}" for threshold in ramp["thresholds"]) or "never"
+            print(f"its gradient noise speaks for batches of {ramp['first']:,} tokens, doubled at tokens: {doubled}")
 
 
 def chosen(a: Arguments) -> TrainConfig:

@@ -7,6 +7,7 @@ tokens.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from isoflop.planning.averaging import agree as same_average
@@ -27,12 +28,19 @@ def branch_point(run: Run, config: TrainConfig) -> Path:
     same_sequences = trunk.contexts.agrees(config.contexts, at) and blends_agree(trunk, config, at)
     same_ropes = [rope for rope in trunk.ropes if rope.at < at] == [rope for rope in config.ropes if rope.at < at]
     same_rates = agree(trunk.schedule, config.schedule, at) and same_average(trunk.average, config.average, at)
-    if not (same_batches and same_sequences and same_ropes and same_rates):
+    same_steps = step_of(trunk) == step_of(config)
+    if not (same_batches and same_sequences and same_ropes and same_rates and same_steps):
         raise ValueError(
             f"{run.path} cannot branch from {parent.path} at {at:,} tokens: their learning rates, batches, contexts, "
-            f"rope, averages, packing, mixtures or seeds differ before that point, so it would not be the run that its config describes"
+            f"rope, averages, packing, mixtures, seeds, optimisers or objectives differ before that point, so it would "
+            "not be the run that its config describes"
         )
     return checkpoint.folder(parent.path, at)
+
+
+def step_of(config: TrainConfig) -> tuple[object, ...]:
+    """What a step does with a batch: optimiser and objective. Which run teaches, the checkpoint knows."""
+    return config.optimizer, config.z_loss, config.teacher and replace(config.teacher, run="")
 
 
 def parent_of(run: Run, branch: Branch) -> Run:

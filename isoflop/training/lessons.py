@@ -13,7 +13,6 @@ log-probabilities to 0.05%, and what is read is scaled to a sum of 1.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,21 +24,12 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
-from isoflop.files import locked, write_folder
-from isoflop.model.llama import Llama
-from isoflop.progress import Report, silent
-from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
+from isoflop.files import write_folder
+from isoflop.tokens.blended import BlendedLoader
 from isoflop.tokens.dataset import TokenDataset
-from isoflop.tokens.loader import Loader
 from isoflop.training.config import TrainConfig
-from isoflop.training.distillation import Likeliest, likeliest
-from isoflop.training.hardware import device_for, precision_for
-from isoflop.training.loss import chunk_rows
+from isoflop.training.distillation import Likeliest
 from isoflop.training.teacher import Scholar
-
-LOCK = ".lessons-lock"
-SAVE_SECONDS = 5.0  # of asking that a kill loses at most
-LOOK = 1 << 16  # samples whose places are found at once
 
 
 @dataclass(frozen=True)
@@ -82,6 +72,11 @@ class Store:
         """Write what the teacher says of the sequences at these positions, (rows, context, k) and (…, k + 1)."""
         self.ids[positions] = lessons.ids.cpu().numpy()
         self.logs[positions] = lessons.logs.half().cpu().numpy()
+
+    @property
+    def sequence_bytes(self) -> int:
+        """Bytes of the lessons on one sequence."""
+        return sum(int(np.prod(array.shape[1:])) * array.itemsize for array in (self.ids, self.logs))
 
     def save(self, positions: NDArray[np.int64]) -> None:
         """Mark sequences as given, once they are on the disk."""
@@ -147,82 +142,3 @@ class Cached:
             ids[mine], logs[mine] = store.ids[positions[mine]], store.logs[positions[mine]]
         flat = (torch.from_numpy(array).flatten(0, 1).to(inputs.device) for array in (ids, logs))
         return Likeliest(*flat)
-
-
-def ask(config: TrainConfig, run: Path, report: Report = silent) -> dict[str, int]:
-    """Ask the teacher of the run in ``run`` about all that the run will read; returns sequences asked and bytes kept.
-
-    What it has said before is not asked again; a kill loses seconds.
-    """
-    if config.teacher is None or not config.teacher.top_k:
-        raise ValueError(f"{run} needs no lessons beforehand: its config has no teacher with a top_k")
-    if config.teacher.top_k > config.shape.vocab:
-        raise ValueError(
-            f"top_k = {config.teacher.top_k} is more than the {config.shape.vocab} tokens of the vocabulary"
-        )
-    datasets = open_sources(config.sources, run)
-    loaders = blended_loaders(datasets, config.blends, config.contexts.stages(), config.seed, config.packing)
-    teacher, device = Scholar.find(config, run, datasets), device_for(config.device)
-    model = teacher.load(device, precision_for(config.precision, device))
-    asked = kept = 0
-    for context in loaders:
-        reads = read_by(config, loaders[context], context)
-        for number, dataset in enumerate(datasets.values()):
-            with locked(dataset.folder / LOCK):
-                loader = Loader(dataset, "train", context, packing=config.packing)
-                folder = place_of(config, dataset, context, teacher)
-                if not folder.exists():
-                    about = {"teacher": str(teacher.run.path.resolve()), "temperature": config.teacher.temperature}
-                    Store.lay_out(
-                        folder, loader.samples_per_epoch, context, config.teacher.top_k, config.shape.vocab, about
-                    )
-                store = Store.open(folder, writing=True)
-                wanted = np.zeros(len(store.done), np.bool_)
-                wanted[reads[1, reads[0] == number]] = True
-                missing = np.flatnonzero(wanted & (store.done == 0))
-                question(config, model, loader, store, missing, report)
-                asked, kept = asked + len(missing), kept + int(wanted.sum()) * size_of(store)
-    return {"sequences": asked, "bytes": kept}
-
-
-def size_of(store: Store) -> int:
-    """Bytes of the lessons on one sequence."""
-    return sum(int(np.prod(array.shape[1:])) * array.itemsize for array in (store.ids, store.logs))
-
-
-def read_by(config: TrainConfig, loader: BlendedLoader, context: int) -> NDArray[np.int64]:
-    """Source and position of every sample that a run reads at a context, (2, samples)."""
-    end = config.batch.align(config.schedule.tokens)
-    found = [np.empty((2, 0), np.int64)]
-    for stage in config.contexts.stages(0, end):
-        if stage.value == context:
-            first, last = stage.start // context, int(stage.end) // context
-            found += [loader.places(i, min(LOOK, last - i)) for i in range(first, last, LOOK)]
-    return np.concatenate(found, axis=1)
-
-
-@torch.no_grad()
-def question(
-    config: TrainConfig, model: Llama, loader: Loader, store: Store, positions: NDArray[np.int64], report: Report
-) -> None:
-    """Ask about the sequences at these positions, a micro-batch at a time, and keep the answers."""
-    assert config.teacher is not None
-    rows = max(1, config.micro_tokens // loader.context)
-    saved, since = time.monotonic(), 0
-    for start in range(0, len(positions), rows):
-        part = positions[start : start + rows]
-        inputs = torch.from_numpy(loader.at(part)[:, :-1]).clamp(min=0).to(model.embedding.device)
-        flat = model.hidden(inputs).flatten(0, 1)
-        head, step = model.head.to(flat.dtype), chunk_rows(len(flat), model.shape.vocab)
-        said = [
-            likeliest(
-                piece, head, config.teacher.top_k, cap=model.shape.logit_cap, temperature=config.teacher.temperature
-            )
-            for piece in torch.split(flat, step)
-        ]
-        ids, logs = (torch.cat(tensors).view(*inputs.shape, -1) for tensors in zip(*said, strict=True))
-        store.give(part, Likeliest(ids, logs))
-        if time.monotonic() - saved > SAVE_SECONDS or start + rows >= len(positions):
-            store.save(positions[since : start + rows])
-            saved, since = time.monotonic(), start + rows
-        report("lessons", min(start + rows, len(positions)), len(positions))

@@ -76,6 +76,6 @@ class Muon(AdamW):
         momentum = state["momentum"].lerp_(gradient, 1 - self.momentum)
         wanted = gradient.lerp(momentum, self.momentum)
         parameter.mul_(1 - rate * decay)
-        for part, matrix in zip(*(torch.split(t, sizes, -2) for t in (parameter, wanted)), strict=True):
+        for part, matrix in zip(*(torch.split(t, list(sizes), -2) for t in (parameter, wanted)), strict=True):
             scale = 0.2 * math.sqrt(max(matrix.shape[-2:]))
             part.add_(orthogonalised(matrix, self.dtype), alpha=-rate * scale)

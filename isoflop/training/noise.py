@@ -96,7 +96,8 @@ class NoiseScale:
         return {"signal": self.signal, "noise": self.noise, "steps": self.steps}
 
     def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
-        """Go on with the averages."""
+        """Go on with the averages; what a step had begun is forgotten."""
+        self.sums.zero_()
         self.signal, self.noise, self.steps = record["signal"], record["noise"], record["steps"]
 
 

@@ -63,7 +63,7 @@ class Scholar:
         marker = checkpoint.read_marker(path)
         assert marker is not None
         sums = sorted((file, digest) for file, digest in marker["files"].items() if file.startswith("model"))
-        return cls(run, path, shape, xxhash.xxh3_128_hexdigest(repr((shape, sums)).encode()))
+        return cls(run, path, shape, xxhash.xxh3_128_hexdigest(repr(sums).encode()))
 
     def load(self, device: torch.device, compute: torch.dtype, *, compiled: bool = False) -> Llama:
         """Its model, without gradients."""
