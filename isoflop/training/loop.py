@@ -57,7 +57,8 @@ def train(
                 closing(Watchdog(stacks_of(path, ranks.rank), config.hang_seconds)) as watchdog,
             ):
                 loop(trainer, metrics, attempt, watchdog, stopped, report)
-                result = trainer.validation.measure(trainer.model, ranks)
+                with attempt.timed("validated", trainer.progress.tokens):
+                    result = trainer.validation.measure(trainer.model, ranks)
                 trainer.save()
             summary = summarise(trainer, result)
             if ranks.leads:
