@@ -116,7 +116,7 @@ def test_kills_at_random_steps_and_at_every_boundary_change_no_bit(
     assert set(BOUNDARIES.values()) < set(ends)
     at_boundaries = [ends.index(tokens) + 1 for tokens in BOUNDARIES.values()]
     for moment in ("step", "save"):  # in the step that ends at the boundary, and after it before it is saved
-        for number, kill in enumerate([*at_boundaries, *random.Random(moment).randrange(1, 20)]):
+        for number, kill in enumerate([*at_boundaries, random.Random(moment).randrange(1, 20)]):
             run = tmp_path / f"{moment}-{number}"
             killed(staged, run, Trainer, moment, kill)
             assert Run(run).summary is None
