@@ -8,7 +8,7 @@ which a process that dies leaves behind.
 A kill costs what was done since the last checkpoint, half an interval on average, and a start. So with k kills and
 checkpoints on the disk alone every 2% of the run, about k · 1% of it is done twice: a hundred kills double it.
 
-    python benchmarks/resilience.py --kills 100 --minutes 20
+    python benchmarks/resilience.py --kills 100 --minutes 30
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def corpus(out: Path) -> Path:
     for i in range(100):
         lines = [" ".join(rng.choices(WORDS, k=12)) + "." for _ in range(200)]
         (texts / f"{i:02d}.txt").write_text("\n".join(lines))
-    prepare(PrepareConfig(str(texts), vocab_size=400, validation_fraction=0.05), out / "tokens")
+    prepare(PrepareConfig(str(texts), vocab_size=300, validation_fraction=0.05), out / "tokens")
     return out / "tokens"
 
 
@@ -55,7 +55,7 @@ def config_of(tokens: Path, steps: int, memory: str, seconds: float) -> TrainCon
     """A model of half a million parameters that trains for so many steps."""
     total = steps * BATCH
     return TrainConfig(
-        shape=Shape(4, 96, 4, 2, 256, 400, context=128),
+        shape=Shape(4, 96, 4, 2, 256, 300, context=128),
         data=str(tokens),
         schedule=Schedule(total, 0.005, total // 50, total // 10),
         batch=BatchRamp(BATCH),
@@ -120,8 +120,8 @@ def table(name: str, found: Effective, started: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--minutes", type=float, default=20.0, help="pure training time of the run")
-    parser.add_argument("--memory", type=float, default=1.0, help="seconds between checkpoints in memory; 0 for none")
+    parser.add_argument("--minutes", type=float, default=30.0, help="pure training time of the run")
+    parser.add_argument("--memory", type=float, default=0.7, help="seconds between checkpoints in memory; 0 for none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from kills import kill_at
 
+from isoflop import config as configuration
+from isoflop.cli import train as command
 from isoflop.interrupt import Interrupted
 from isoflop.planning.schedule import BatchRamp
 from isoflop.training.attempts import effective_time, read
@@ -36,14 +39,7 @@ def dying(config: TrainConfig, run: Path, step: int) -> Callable[[], None]:
     """Work that trains and is killed as its ``step``-th step begins."""
 
     def work() -> None:
-        original, left = Trainer.step, iter(range(step - 1))
-
-        def fatal(self: Trainer, *arguments: Any) -> Any:
-            if next(left, None) is None:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return original(self, *arguments)
-
-        Trainer.step = fatal  # type: ignore[method-assign]
+        kill_at(Trainer, "step", step)
         train(config, run)
 
     return work
@@ -123,6 +119,13 @@ def test_a_supervised_run_is_started_again_until_it_is_finished(
     assert summary == Run(tmp_path).summary
     assert summary["effective_time"]["causes"] == {"killed": 2}
     assert capfd.readouterr().err.count("was ended by SIGKILL; going on from its last checkpoint") == 2
+
+
+def test_the_command_supervises(tiny_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.toml").write_text(configuration.dumps(tiny_config()))
+    arguments = [str(tmp_path / "run"), "--config", str(tmp_path / "run.toml"), "--threads", "1"]
+    command.main([*arguments, "--supervise", "--json"])
+    assert json.loads(capsys.readouterr().out) == Run(tmp_path / "run").summary
 
 
 def test_a_run_that_dies_without_getting_further_is_given_up(tiny_config: Make, tmp_path: Path) -> None:

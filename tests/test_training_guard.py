@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import signal
 import statistics
@@ -15,10 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from kills import kill_at
 from torch import Tensor
 
 from isoflop.planning.schedule import BatchRamp
-from isoflop.training import checkpoint
+from isoflop.training import checkpoint, rewind
 from isoflop.training.attempts import effective_time
 from isoflop.training.config import TrainConfig
 from isoflop.training.guard import Guard, Rewind, Sentry, height
@@ -181,8 +181,8 @@ def test_a_spike_that_lasts_is_gone_back_from_and_its_data_skipped(
     run = Run(tmp_path / "run")
     summary = run.summary
     assert summary is not None
-    [rewind] = summary["rewinds"]
-    assert rewind == {"to": 2048, "until": 3072}  # the newest of 512, 1,024, … two steps before the high one at 2,688
+    [back] = summary["rewinds"]
+    assert back == {"to": 2048, "until": 3072}  # the newest of 512, 1,024, … two steps before the high one at 2,688
     assert "back to the weights of 2,048 tokens" in capfd.readouterr().err
     lines = run.metrics()
     assert [line["tokens"] for line in lines if "rewound_to" in line] == [3072]
@@ -194,25 +194,16 @@ def test_a_spike_that_lasts_is_gone_back_from_and_its_data_skipped(
 
 
 def test_a_run_killed_around_a_spike_ends_with_the_same_bits(spiked: TrainConfig, tmp_path: Path) -> None:
-    def work(run: Path, steps: int) -> None:
+    def work(run: Path, steps: int, name: str = "step") -> None:
         spiky()
-        original, left = Trainer.step, iter(range(steps))
-
-        def step(self: Trainer, *arguments: Any) -> Any:
-            if next(left, None) is None:
-                os.kill(os.getpid(), signal.SIGKILL)
-            found = original(self, *arguments)
-            if "rewound_to" in found[0] and steps % 2:  # gone back, and not yet saved
-                os.kill(os.getpid(), signal.SIGKILL)
-            return found
-
-        Trainer.step = step  # type: ignore[method-assign]
+        kill_at({"step": Trainer, "said": rewind}[name], name, steps + 1)
         train(spiked, run)
 
     assert forked(lambda: work(tmp_path / "whole", 1000)) == 0
-    steps = [13, 2, 1, 1, 3, 1, 5, 2]  # that of 5 is killed as it has gone back
-    for count in steps:
-        assert forked(partial(work, tmp_path / "killed", count)) == -signal.SIGKILL
+    for steps in (13, 2, 1, 1, 3, 1):  # to the step that ruins the weights
+        assert forked(partial(work, tmp_path / "killed", steps)) == -signal.SIGKILL
+    for name in ("said", "step"):  # gone back and not yet saved, and two steps behind the spike
+        assert forked(partial(work, tmp_path / "killed", {"said": 0, "step": 5}[name], name)) == -signal.SIGKILL
     assert forked(lambda: work(tmp_path / "killed", 1000)) == 0
     assert ending(tmp_path / "killed") == ending(tmp_path / "whole")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +109,24 @@ def test_a_killed_rank_takes_the_others_with_it_and_the_run_is_started_again(
     ends = [checkpoint.latest(tmp_path / name) for name in ("whole", "run")]
     one, two = ((end / "optimizer.safetensors").read_bytes() for end in ends if end)
     assert one == two
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_ranks_on_the_same_tokens(tiny_config: Make, tmp_path: Path) -> None:
+    config = tiny_config(keep=(2048,))
+    torch.set_num_threads(1)
+    train(config, tmp_path / "one")
+    train_with(TWO, prepared(config, tmp_path / "two"), silent)
+    for name in ("one", "two"):  # both as they stood at 2,048 tokens, and the other way round from there on
+        (tmp_path / name / "summary.json").unlink()
+        for path in checkpoint.folders(tmp_path / name)[1:]:
+            shutil.rmtree(path)
+    train(config, tmp_path / "two")
+    train_with(TWO, tmp_path / "one", silent)
+    ours, theirs = (Run(tmp_path / name).metrics() for name in ("one", "two"))
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a["tokens"], a["step"], a["learning_rate"]) == (b["tokens"], b["step"], b["learning_rate"])
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
 
 
 def test_no_rank_looks_at_a_run_before_the_leader_holds_its_lock(

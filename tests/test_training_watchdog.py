@@ -15,7 +15,6 @@ import torch
 from isoflop.training import watchdog
 from isoflop.training.config import TrainConfig
 from isoflop.training.loop import train
-from isoflop.training.run import Run
 from isoflop.training.supervise import forked
 from isoflop.training.trainer import Trainer
 from isoflop.training.validation import Validation
@@ -59,10 +58,10 @@ def hold_everything() -> None:
 def test_a_hang_ends_the_process_and_says_where_it_was(
     tiny_config: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config = tiny_config(hang_seconds=1.0)
+    config = tiny_config(hang_seconds=3.0)
     assert forked(hanging(wait_for_what_never_comes, config, tmp_path)) == HUNG
     stacks = stacks_of(tmp_path, 0).read_text()
-    assert "no step for 1 seconds" in stacks
+    assert "no step for 3 seconds" in stacks
     assert "in wait_for_what_never_comes" in stacks
     assert "the stacks of all threads are in" in capfd.readouterr().err
     summary = train(config, tmp_path)
@@ -78,25 +77,26 @@ def test_a_hang_that_lets_no_thread_run_is_ended_too(tiny_config: Make, tmp_path
 def test_the_first_step_of_a_shape_and_validations_may_take_their_time(
     tiny_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: set[int] = set()
+    seen: list[str] = []
     accumulate, measure = Trainer.accumulate, Validation.measure
 
-    def slow_at_first(self: Trainer, consumed: int, size: int) -> Any:
-        if size not in seen:
-            seen.add(size)
-            time.sleep(0.8)
+    def slow_as_the_batch_grows(self: Trainer, consumed: int, size: int) -> Any:
+        if size == 256 and "batch" not in seen:
+            seen.append("batch")
+            time.sleep(2.5)
         return accumulate(self, consumed, size)
 
-    def slow(*arguments: Any) -> Any:
-        time.sleep(0.8)
+    def slow_at_first(*arguments: Any) -> Any:
+        if "validation" not in seen:
+            seen.append("validation")
+            time.sleep(2.5)
         return measure(*arguments)
 
-    monkeypatch.setattr(Trainer, "accumulate", slow_at_first)
-    monkeypatch.setattr(Validation, "measure", slow)
-    monkeypatch.setattr(os, "_exit", lambda status: pytest.fail("the watchdog fired"))
-    assert train(tiny_config(hang_seconds=0.5, validate_times=2), tmp_path)["tokens"] == 4096
-    assert len(seen) == 2
-    assert Run(tmp_path).summary is not None
+    monkeypatch.setattr(Trainer, "accumulate", slow_as_the_batch_grows)
+    monkeypatch.setattr(Validation, "measure", slow_at_first)
+    monkeypatch.setattr(os, "_exit", lambda status: seen.append("hung"))
+    assert train(tiny_config(hang_seconds=2.0, validate_times=2), tmp_path)["tokens"] == 4096
+    assert seen == ["batch", "validation"]
 
 
 def test_the_limit_follows_the_slowest_step_and_is_never_short(tmp_path: Path) -> None:

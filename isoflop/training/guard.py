@@ -6,10 +6,10 @@ weights and goes on behind the data of the spike (``training.rewind``), which is
 (Chowdhery et al. 2022, arXiv 2204.02311, section 5.1).
 
 A step is far out when its loss or its gradient's norm lies more than ``threshold`` deviations above the median of the
-last ``window`` calm steps; OLMo 2 skips at 6 deviations above the mean of 128 (arXiv 2501.00656; OLMo-core's
-SkipStepOptimizer). Median and median deviation are used instead, and only calm steps are remembered, so that neither a
-NaN nor a spike moves what is normal. The memory is emptied where the batch, context or mixture changes, which shifts it
-for good reason. All of it is plain numbers in the checkpoint, and the same on every rank, since loss and norm are.
+last ``window`` calm steps; OLMo-core's SkipStepOptimizer takes 6 standard deviations above the mean of 128 steps. The
+median deviation is used instead, and only calm steps are remembered, so that neither a NaN nor a spike moves what is
+normal. The memory is emptied where the batch, context or mixture changes, which shifts it for good reason. All of it is
+plain numbers in the checkpoint, and the same on every rank, since loss and norm are.
 
 Costs nothing without a threshold; with one, four medians of ``window`` numbers a step, about 50 μs.
 Off by default but for numbers that are none, so that no healthy run changes. Left out: other signs than the two.

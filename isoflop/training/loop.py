@@ -71,9 +71,10 @@ def train(
             ):
                 with held_garbage():
                     loop(trainer, metrics, attempt, watchdog, stopped, report)
-                result = trainer.validation.measure(trainer.model, ranks)
-                if trainer.average is not None:
-                    result |= trainer.average.measure(trainer.validation, ranks)
+                with attempt.timed("validated", trainer.progress.tokens):
+                    result = trainer.validation.measure(trainer.model, ranks)
+                    if trainer.average is not None:
+                        result |= trainer.average.measure(trainer.validation, ranks)
                 trainer.save()
             summary = summarise(trainer, result)
             if ranks.leads:
