@@ -1,10 +1,11 @@
 """What each of the three stages buys: one run through all of them, and branches that leave some of it out.
 
-One declared schedule: initial training at a short context with a batch ramp, contexts that double to eight times it with
-rotary frequencies rescaled and gates between, annealing to zero on a better mixture with weights averaged. Branches from
-the end of the long contexts anneal on the old mixture, and do not anneal at all. Sources: general text, mathematics, and
-documents with facts that come up twice, without which a model of this size never finds a needle. The model is the largest
-for which all of it fits the minutes at about twenty tokens a parameter. One seed: differences of a hundredth are noise.
+One declared schedule: initial training at a short context with a batch ramp, contexts that double to eight times it
+with rotary frequencies rescaled and gates between, annealing to zero on a better mixture with weights averaged.
+Branches from the end of the long contexts anneal on the old mixture, and do not anneal at all. Sources: general text,
+mathematics, and documents with facts that come up twice, which teach a model of this size to look up. The model is the
+largest for which all of it fits the minutes at about twenty tokens a parameter. One seed, so small differences say
+little.
 
 Everything is on disk under --out, and the same command goes on where it was stopped. Writes results.json, table.md and
 figures.
@@ -17,7 +18,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -164,9 +165,7 @@ def measure(config: TrainConfig, at: tuple[Path, str, int], trials: int) -> dict
     short = {name: s.measure(model, Ranks(), SHORT)["validation_loss"] for name, s in samples.items()}
     by_position = loss_by_position(model, samples["general"].tokens, EDGES)
     lengths = [length for length in EDGES[1:] if length >= SHORT]
-    needles = {
-        length: Needles.of(sets["general"], length, trials).measure(model, Ranks(), 4096) for length in lengths
-    }
+    needles = {length: Needles.of(sets["general"], length, trials).measure(model, Ranks(), 4096) for length in lengths}
     return {
         "short": short,
         "positions": by_position,
@@ -178,7 +177,7 @@ def measure(config: TrainConfig, at: tuple[Path, str, int], trials: int) -> dict
 
 def table(found: dict[str, dict[str, Any]]) -> str:
     """The results as a table in Markdown."""
-    places = [f"{a}–{b}" for a, b in zip(EDGES, EDGES[1:], strict=False)]
+    places = [f"{a}–{b}" for a, b in pairwise(EDGES)]
     lengths = list(next(iter(found.values()))["needle"])
     head = ["weights", "general", "math", "recall", f"at {LONG}", *places, *(f"needle {n}" for n in lengths)]
     lines = [head, ["---"] * len(head)]

@@ -62,9 +62,7 @@ def test_averaging_changes_no_bit_of_training(tiny_config: Make, tmp_path: Path)
 
 
 @pytest.mark.parametrize("saved", [7, 14, 18])
-def test_average_across_a_crash_is_that_of_an_uninterrupted_run(
-    tiny_config: Make, tmp_path: Path, saved: int
-) -> None:
+def test_average_across_a_crash_is_that_of_an_uninterrupted_run(tiny_config: Make, tmp_path: Path, saved: int) -> None:
     config = tiny_config(average=Averaging(2048, 256))
     whole = train(config, tmp_path / "whole")
     run = Run(tmp_path / "crashed")

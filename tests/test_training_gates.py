@@ -81,7 +81,9 @@ def test_gate_that_is_shut_is_said_and_the_run_goes_on(
 def test_gate_that_is_shut_ends_the_run_which_is_saved_and_stays_ended(make: Make, tmp_path: Path) -> None:
     config = make(gates=STRICT, checkpoint_seconds=1e9)
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"shut .* branches from this one at 1,024 tokens, whose checkpoint is kept"):
+        with pytest.raises(
+            ValueError, match=r"shut .* branches from this one at 1,024 tokens, whose checkpoint is kept"
+        ):
             train(config, tmp_path / "run")
     run = Run(tmp_path / "run")
     assert run.summary is None

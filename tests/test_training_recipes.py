@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,7 @@ def test_every_recipe_shows_its_schedule(name: str, tmp_path: Path, capsys: pyte
         main(["train", str(tmp_path / "run"), "--recipe", name, "--show-schedule", "--json"])
     shown = json.loads(capsys.readouterr().out)
     assert shown["stages"][0]["start"] == 0
-    assert all(a["end"] == b["start"] for a, b in zip(shown["stages"], shown["stages"][1:]))
+    assert all(a["end"] == b["start"] for a, b in pairwise(shown["stages"]))
     assert shown["stages"][-1]["end"] == shown["tokens"] == config.schedule.tokens
     drawn = screen.text(config).splitlines()
     assert {line.split()[0] for line in drawn[1:4]} == {"rate", "batch", "context"}
@@ -130,7 +131,7 @@ def test_every_recipe_shows_its_schedule(name: str, tmp_path: Path, capsys: pyte
 
 def test_figure_of_a_schedule_has_a_panel_for_all_that_changes(tmp_path: Path) -> None:
     path = write_schedule_figure(recipes.recipe("llama3-405b"), tmp_path / "schedule.svg")
-    assert path.read_text().count("<g id=\"axes_") == 4
+    assert path.read_text().count('<g id="axes_') == 4
     assert (write_schedule_figure(recipes.recipe("llama2-7b"), tmp_path / "s.svg")).read_text().count('"axes_') == 3
 
 

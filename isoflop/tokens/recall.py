@@ -38,9 +38,7 @@ def fact(name: str, word: str) -> str:
     return f"{question(name)} {word}."
 
 
-def recall_documents(
-    documents: Iterable[Document], length: int, facts: int, seed: int = 0
-) -> Iterator[Document]:
+def recall_documents(documents: Iterable[Document], length: int, facts: int, seed: int = 0) -> Iterator[Document]:
     """Documents of about ``length`` characters of these texts, each with ``facts`` facts that come up twice.
 
     A fact's first place is in the first half of the piece, its second anywhere after it. Texts with too few words or

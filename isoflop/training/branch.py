@@ -30,7 +30,8 @@ def branch_point(run: Run, config: TrainConfig) -> Path:
     if not (same_batches and same_sequences and same_ropes and same_rates):
         raise ValueError(
             f"{run.path} cannot branch from {parent.path} at {at:,} tokens: their learning rates, batches, contexts, "
-            f"rope, averages, packing, mixtures or seeds differ before that point, so it would not be the run that its config describes"
+            f"rope, averages, packing, mixtures or seeds differ before that point, so it would not be the run that its "
+            f"config describes"
         )
     return checkpoint.folder(parent.path, at)
 

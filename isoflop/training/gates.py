@@ -1,4 +1,4 @@
-"""Gates at work: the short-context loss and the needle test at the end of every long-context stage, written and said.
+"""Gates at work: short-context loss and needle test at the end of every long-context stage, written and said.
 
 Where the gates are is ``planning.gates``'s. What was found is a line each of ``gates.jsonl`` in the run's directory, cut
 back on resumption like the metrics. A gate never changes training; one that is shut ends the run, if so configured,
@@ -46,7 +46,9 @@ class Keeper:
         branch = self.trainer.config.branch
         if self.path.exists() or branch is None:
             return read(self.path)
-        return [line for line in read(parent_of(self.trainer.run, branch).path / FILE) if line["tokens"] <= branch.tokens]
+        return [
+            line for line in read(parent_of(self.trainer.run, branch).path / FILE) if line["tokens"] <= branch.tokens
+        ]
 
     @property
     def shut(self) -> str | None:

@@ -162,7 +162,11 @@ class Trainer:
             inputs = tokens[:, :-1].clamp(min=0) if padded else tokens[:, :-1]
             documents = loader.document_ids(tokens[:, :-1]) if self.config.document_mask else None
             nats = cross_entropy(
-                self.model.hidden(inputs, documents), self.model.head, tokens[:, 1:], fast=self.model.compiled, padded=padded
+                self.model.hidden(inputs, documents),
+                self.model.head,
+                tokens[:, 1:],
+                fast=self.model.compiled,
+                padded=padded,
             )
             piece = nats / targets
             piece.backward()  # type: ignore[no-untyped-call]
