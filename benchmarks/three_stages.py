@@ -16,6 +16,7 @@ figures.
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from functools import partial
 from itertools import islice, pairwise
@@ -56,6 +57,8 @@ MIXES = {
     "long": {"general": 0.6, "math": 0.1, "recall": 0.3},
     "better": {"general": 0.4, "math": 0.4, "recall": 0.2},
 }
+SIZES = (3e5, 2e6)
+"""Parameters at least and at most."""
 BYTES_PER_TOKEN = 3.0
 CHARACTERS, FACTS = 1500, 10
 
@@ -81,13 +84,17 @@ def tokens(corpus: Path, out: Path, wanted: float, report: Report) -> tuple[Sour
 
 
 def sized(out: Path, minutes: float) -> tuple[float, float]:
-    """Parameters and tokens of the run for which it and its branches fit the minutes on all processors."""
+    """Parameters and tokens of the run for which it and its branches fit the minutes on all processors, decided once."""
+    plan = out / "plan.json"
+    if plan.exists():
+        return tuple(json.loads(plan.read_text()))
     speed = measure_speed(out / "speed.json", VOCAB, SHORT)
     seconds = 60 * minutes * len(processors()) / (COST * (1 + BRANCHES * (1 - LONG_END)))
     # 20·N tokens of base + slope·N seconds each
     a, b = 20 * speed.slope, 20 * speed.base
-    size = (-b + np.sqrt(b * b + 4 * a * seconds)) / (2 * a)
-    return float(np.clip(size, 3e5, 2e6)), seconds / speed.seconds_per_token(float(np.clip(size, 3e5, 2e6)))
+    size = float(np.clip((-b + np.sqrt(b * b + 4 * a * seconds)) / (2 * a), *SIZES))
+    write_json(plan, (size, seconds / speed.seconds_per_token(size)))
+    return sized(out, minutes)
 
 
 def whole(sources: tuple[Source, ...], size: float, wanted: float) -> TrainConfig:

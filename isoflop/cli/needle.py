@@ -99,8 +99,8 @@ def test(a: Arguments) -> list[Score]:
     model, _ = load_run(a.run, averaged=a.averaged)
     scores = []
     with torch.no_grad():
-        for length in lengths or [config.shape.context]:
-            tests = Needles.of(dataset, int(length), a.trials, depths, a.seed)
+        for length in map(int, lengths or [config.shape.context]):
+            tests = Needles.of(dataset, length, a.trials, depths, a.seed)
             scores += tests.measure(model, Ranks(), max(length, config.micro_tokens))
     return scores
 

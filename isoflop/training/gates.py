@@ -1,7 +1,7 @@
-"""Gates at work: short-context loss and needle test at the end of every long-context stage, written and said.
+"""Gates at work: short-context loss and needles at the end of every long-context stage, written and said.
 
-Where the gates are is ``planning.gates``'s. What was found is a line each of ``gates.jsonl`` in the run's directory, cut
-back on resumption like the metrics. A gate never changes training; one that is shut ends the run, if so configured,
+Where the gates are is ``planning.gates``'s. What was found is a line each of ``gates.jsonl`` in the run's directory,
+cut back on resumption like the metrics. A gate never changes training; one that is shut ends the run, if so configured,
 with its checkpoint written, and the same command finds it shut again: the way on is a branch whose stage is longer.
 Costs a validation and forty rows of needle tests a gate.
 """
