@@ -84,7 +84,7 @@ def tokens(corpus: Path, out: Path, wanted: float, report: Report) -> tuple[Sour
 
 
 def sized(out: Path, minutes: float) -> tuple[float, float]:
-    """Parameters and tokens of the run for which it and its branches fit the minutes on all processors, decided once."""
+    """Parameters and tokens of the run for which it and its branches fit the minutes on all processors, once."""
     plan = out / "plan.json"
     if plan.exists():
         return tuple(json.loads(plan.read_text()))

@@ -62,6 +62,7 @@ class Keeper:
         """Measure at the gates that the step from ``before`` to ``now`` tokens reached, and say what was found."""
         for gate in self.trainer.config.gated:
             if before < gate.tokens <= now:
+                self.lines = [line for line in self.lines if line["tokens"] <= before]  # a run may have gone back
                 line = self.measure(gate, now)
                 self.lines.append(line)
                 if self.trainer.ranks.leads:
