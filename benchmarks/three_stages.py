@@ -59,18 +59,20 @@ MIXES = {
 }
 SIZES = (3e5, 2e6)
 """Parameters at least and at most."""
-BYTES_PER_TOKEN = 3.0
+BYTES_PER_TOKEN, HELD_OUT = 3.0, 0.06
 CHARACTERS, FACTS = 1500, 10
 
 
 def tokens(corpus: Path, out: Path, wanted: float, report: Report) -> tuple[Source, ...]:
     """The three sources, each with about as much text as the run reads of it, in one tokenizer."""
-    general = PrepareConfig(str(corpus / "general"), VOCAB, 0.02, int(BYTES_PER_TOKEN * wanted), seed=0)
+    general = PrepareConfig(str(corpus / "general"), VOCAB, HELD_OUT, int(BYTES_PER_TOKEN * wanted), seed=0)
     prepare(general, out / "tokens" / "general", report)
     shared = str(out / "tokens" / "general" / "tokenizer.json")
     math_bytes = int(BYTES_PER_TOKEN * wanted * 0.3)
     prepare(
-        PrepareConfig(str(corpus / "math"), VOCAB, 0.05, math_bytes, tokenizer=shared), out / "tokens" / "math", report
+        PrepareConfig(str(corpus / "math"), VOCAB, HELD_OUT, math_bytes, tokenizer=shared),
+        out / "tokens" / "math",
+        report,
     )
     text = out / "text" / "recall.jsonl.zst"
     if not text.exists():
@@ -78,7 +80,7 @@ def tokens(corpus: Path, out: Path, wanted: float, report: Report) -> tuple[Sour
         count = int(BYTES_PER_TOKEN * wanted * 0.15 / CHARACTERS)
         made = recall_documents(documents(str(corpus / "general")), CHARACTERS, FACTS)
         write_documents(text, islice(made, count))
-    prepare(PrepareConfig(str(text), VOCAB, 0.05, tokenizer=shared), out / "tokens" / "recall", report)
+    prepare(PrepareConfig(str(text), VOCAB, HELD_OUT, tokenizer=shared), out / "tokens" / "recall", report)
     names = ("general", "math", "recall")
     return tuple(Source(name, str((out / "tokens" / name).resolve())) for name in names)
 
