@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,9 +17,15 @@ from isoflop.model.attention import ShortAttention, causal_attention, visible
 from isoflop.model.document_attention import document_attention
 from isoflop.model.llama import Llama
 from isoflop.planning.layout import Recompute
+from isoflop.planning.schedule import Schedule
 from isoflop.planning.shape import Shape
+from isoflop.tokens.dataset import TokenDataset
+from isoflop.training.config import TrainConfig
 from isoflop.training.hardware import has_compiler
+from isoflop.training.loop import train
 from isoflop.training.loss import cross_entropy
+from isoflop.training.run import Run
+from isoflop.training.trainer import Trainer
 
 LENGTHS = {200: [[1, 70, 129], [200]], 700: [[300, 1, 399], [50, 513, 137]]}  # scores written out, and the fused kernel
 
@@ -54,10 +63,11 @@ def gradients(function: Callable[..., Tensor], tensors: list[Tensor]) -> list[Te
     return [out.detach(), *(t.grad for t in leaves if t.grad is not None)]
 
 
-@pytest.mark.parametrize("time", [200, 700])
-def test_masked_attention_is_the_derivations(time: int) -> None:
-    tensors, documents = inputs(time), documents_of(time)
-    torch.testing.assert_close(causal_attention(*tensors, documents), derived(*tensors, documents), atol=2e-6, rtol=1e-5)
+def test_masked_attention_is_the_derivations() -> None:
+    tensors, documents = inputs(200), documents_of(200)
+    torch.testing.assert_close(
+        causal_attention(*tensors, documents), derived(*tensors, documents), atol=2e-6, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("time", [200, 700])
@@ -102,20 +112,15 @@ def test_packed_and_masked_is_document_by_document(time: int, recompute: Recompu
     shape = Shape(2, 32, 4, 2, 48, 64, context=time)
     model = Llama(shape, recompute=recompute).initialise(0)
     tokens = torch.randint(64, (2, time + 1), generator=torch.Generator().manual_seed(0))
-    results = []
     packed = cross_entropy(model.hidden(tokens[:, :-1], documents_of(time)), model.head, tokens[:, 1:])
-    packed.backward()
-    results.append([packed.detach(), *(p.grad for p in model.parameters())])
-    model.zero_grad(set_to_none=True)
     alone = torch.zeros(())
     for row, lengths in zip(tokens, LENGTHS[time], strict=True):
-        for end in torch.tensor(lengths).cumsum(0).tolist():
-            begin = end - lengths[[*torch.tensor(lengths).cumsum(0).tolist()].index(end)]
-            own, targets = row[None, begin:end], row[None, begin + 1 : end + 1]
+        for end, length in zip(accumulate(lengths), lengths, strict=True):
+            own, targets = row[None, end - length : end], row[None, end - length + 1 : end + 1]
             alone = alone + cross_entropy(model.hidden(own), model.head, targets)
-    alone.backward()
-    results.append([alone.detach(), *(p.grad for p in model.parameters())])
-    for ours, theirs in zip(*results, strict=True):
+    together, apart = (torch.autograd.grad(loss, [*model.parameters()]) for loss in (packed, alone))
+    torch.testing.assert_close(packed, alone)
+    for ours, theirs in zip(together, apart, strict=True):
         torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=2e-4)
 
 
@@ -128,21 +133,59 @@ def test_one_document_a_row_is_no_mask_at_all() -> None:
 
 @pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
 @pytest.mark.parametrize("time", [200, 700])
-def test_compiled_and_masked_is_eager_and_one_graph_serves_any_documents(time: int) -> None:
-    shape = Shape(2, 32, 2, 1, 64, 64, context=time)
+def test_compiled_and_masked_is_eager_and_one_graph_serves_any_documents(
+    monkeypatch: pytest.MonkeyPatch, time: int
+) -> None:
+    shape = Shape(1, 32, 2, 1, 64, 64, context=time)
     tokens = torch.randint(64, (2, time), generator=torch.Generator().manual_seed(0))
     eager, fast = (Llama(shape, compiled=compiled).initialise(0) for compiled in (False, True))
-    other = torch.arange(time).div(37, rounding_mode="floor").expand(2, -1)
+    other = torch.arange(time).div(37, rounding_mode="floor").repeat(2, 1)
     found = fast.hidden(tokens, documents_of(time))
-    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)
     torch.testing.assert_close(found, eager.hidden(tokens, documents_of(time)), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(fast.hidden(tokens, other), eager.hidden(tokens, other), atol=1e-4, rtol=1e-4)
     for model in (eager, fast):
         model.hidden(tokens, other).square().sum().backward()
     for ours, theirs in zip(fast.parameters(), eager.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-3, rtol=1e-3)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
 
 
-def test_context_above_which_documents_go_apart_is_the_kernels() -> None:
+def test_lengths_tried_are_on_both_sides_of_where_the_way_changes() -> None:
     assert min(LENGTHS) <= attention.SHORT < max(LENGTHS)
+
+
+@pytest.mark.parametrize("packing", ["cut", "fit"])
+def test_masked_run_measures_documents_apart(
+    write_tokens: Callable[..., Path], tiny_config: Callable[..., TrainConfig], tmp_path: Path, packing: str
+) -> None:
+    data = write_tokens(tmp_path / "data", [[5 + i % 7] * (i % 5 + 3) for i in range(200)], validation=40)
+    config = tiny_config(data=str(data), packing=packing, schedule=Schedule(1024, 0.01), validation_tokens=256)
+    masked, plain = (train(replace(config, document_mask=mask), tmp_path / str(mask)) for mask in (True, False))
+    assert masked["validation_loss"] != plain["validation_loss"]
+    assert abs(masked["validation_loss"] - plain["validation_loss"]) < 0.5
+
+
+def test_trainer_and_validation_tell_the_model_where_documents_begin(
+    write_tokens: Callable[..., Path], tiny_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    data = write_tokens(tmp_path / "data", [[5 + i % 7] * (i % 5 + 3) for i in range(200)], validation=40)
+    config = tiny_config(data=str(data), document_mask=True, validation_tokens=256)
+    run = Run(tmp_path / "run")
+    run.start(config)
+    trainer, bos = Trainer.build(config, run), TokenDataset.open(data).tokenizer.bos
+    told: list[Tensor] = []
+    hidden = trainer.model.hidden
+
+    def listen(tokens: Tensor, documents: Tensor | None = None) -> Tensor:
+        assert documents is not None
+        begins = torch.cat([torch.zeros(len(tokens), 1), (tokens == bos)[:, 1:]], 1)
+        assert torch.equal(documents, begins.cumsum(1).long())
+        told.append(documents)
+        return hidden(tokens, documents)
+
+    trainer.model.hidden = listen  # type: ignore[method-assign, assignment]
+    trainer.step()
+    trained = len(told)
+    trainer.validation.measure(trainer.model, trainer.ranks)
+    assert 0 < trained < len(told)
+    assert max(int(ids.max()) for ids in told) > 2

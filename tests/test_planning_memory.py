@@ -22,6 +22,7 @@ from isoflop.model.llama import Llama
 from isoflop.planning import block_memory as block_module
 from isoflop.planning import memory
 from isoflop.planning.block_memory import block_memory
+from isoflop.planning.experts import Experts
 from isoflop.planning.layout import Layout, Recompute, Sharding
 from isoflop.planning.memory import (
     BF16,
@@ -91,6 +92,13 @@ def predicted_saved(shape: Shape, rows: int, numerics: Numerics, engine: Engine)
 @pytest.mark.parametrize(("shape", "numerics"), list(itertools.product(SHAPES, [FULL, BF16])))
 def test_eager_block_keeps_exactly_what_autograd_saves(shape: Shape, numerics: Numerics) -> None:
     assert predicted_saved(shape, 2, numerics, EAGER) == saved_bytes(shape, 2, numerics)
+
+
+@pytest.mark.parametrize("numerics", [FULL, BF16])
+@pytest.mark.parametrize("change", [{"experts": Experts(4, 2)}, {"attention_cap": 9.0, "context": 640}])
+def test_experts_and_capped_scores_are_counted(change: dict[str, Any], numerics: Numerics) -> None:
+    shape = replace(MHA, **change)
+    assert predicted_saved(shape, 2, numerics, EAGER) == pytest.approx(saved_bytes(shape, 2, numerics), rel=0.002)
 
 
 @pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")

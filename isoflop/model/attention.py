@@ -60,9 +60,7 @@ class ShortAttention(torch.autograd.Function):
     """Causal attention of q, k, v, each (batch, heads, time, head_dim), all heads alike, within ``documents``."""
 
     @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, documents: Tensor | None = None, cap: float = 0.0
-    ) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, documents: Tensor | None = None, cap: float = 0.0) -> Tensor:
         """Weighted sums of v, keeping the probabilities."""
         kept, mixed = [], []
         for start in range(0, q.shape[2], ROWS):

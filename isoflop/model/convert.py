@@ -18,8 +18,10 @@ from isoflop.planning.shape import Shape
 
 
 def to_transformers(model: Llama) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Arguments of ``LlamaConfig`` and a state dict for ``LlamaForCausalLM``."""
+    """Arguments of ``LlamaConfig`` and a state dict for ``LlamaForCausalLM``; a ValueError for what it cannot hold."""
     s = model.shape
+    if s.experts or s.qk_norm or s.attention_cap or s.logit_cap:
+        raise ValueError(f"{s.name} has experts, norms of heads or soft caps, which no Llama of transformers has")
     config = {
         "vocab_size": s.vocab,
         "hidden_size": s.width,
@@ -72,7 +74,9 @@ def rope_from_transformers(scaling: Mapping[str, Any] | None) -> RopeScaling | N
     if scaling is None or kind == "default":
         return None
     if kind != "llama3":
-        raise ValueError(f"rotary embeddings are scaled by the rule {kind!r}; only Llama 3.1's, 'llama3', is known here")
+        raise ValueError(
+            f"rotary embeddings are scaled by the rule {kind!r}; only Llama 3.1's, 'llama3', is known here"
+        )
     return RopeScaling(
         factor=float(scaling["factor"]),
         low=float(scaling["low_freq_factor"]),

@@ -8,8 +8,10 @@ Parameters are kept in fp32 and cast to the compute type where they are used, so
 precision and the residual stream runs in bf16 where the hardware has it. Norms reduce in fp32. Query, key and
 value share one matrix, gate and up another: fewer and larger products. Rotary embeddings use the half-split
 layout of transformers. With ``recompute = "blocks"`` a block keeps only its input and is run again in the backward
-pass: a third more arithmetic for a fraction of the memory. Left out: dropout (no Llama has it) and KV caches (they come
-with the inference room).
+pass: a third more arithmetic for a fraction of the memory. What no Llama has is off by default and then costs nothing:
+experts (:mod:`~isoflop.model.experts`), norms of query and key heads before they are rotated (Henry et al. 2020, arXiv
+2010.04245, as Qwen 3 does it), soft caps of scores and logits (Gemma 2, arXiv 2408.00118). Left out: dropout (no Llama
+has it) and KV caches (they come with the inference room).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from isoflop.model.attention import Mask, causal_attention
+from isoflop.model.experts import mixture
 from isoflop.model.flex import mask_for
 from isoflop.model.rotary import rotary_table, rotate
 from isoflop.planning.layout import Recompute
@@ -46,13 +50,21 @@ def attention(
     heads: int,
     kv_heads: int,
     documents: Mask = None,
+    head_norms: tuple[Tensor, Tensor] | None = None,
+    eps: float = 0.0,
+    cap: float = 0.0,
 ) -> Tensor:
-    """Causal grouped-query self-attention of x (batch, time, width), within ``documents`` where they are given."""
+    """Causal grouped-query self-attention of x (batch, time, width), within ``documents`` where they are given.
+
+    ``head_norms`` are the weights (head_dim,) of query and key heads' norms and ``eps`` theirs; ``cap`` bounds scores.
+    """
     batch, time, width = x.shape
     projected = F.linear(x, qkv.to(x.dtype)).view(batch, time, heads + 2 * kv_heads, width // heads)
     q, k, v = torch.split(projected, [heads, kv_heads, kv_heads], 2)
+    if head_norms is not None:
+        q, k = rms_norm(q, head_norms[0], eps), rms_norm(k, head_norms[1], eps)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-    mixed = causal_attention(*(t.transpose(1, 2).contiguous() for t in (q, k, v)), documents)
+    mixed = causal_attention(*(t.transpose(1, 2).contiguous() for t in (q, k, v)), documents, cap)
     return F.linear(mixed.transpose(1, 2).reshape(batch, time, width), out.to(x.dtype))
 
 
@@ -76,10 +88,40 @@ def block(
     kv_heads: int,
     eps: float,
     documents: Mask = None,
+    head_norms: tuple[Tensor, Tensor] | None = None,
+    cap: float = 0.0,
 ) -> Tensor:
     """One decoder block on x (batch, time, width)."""
-    x = x + attention(rms_norm(x, norm1, eps), qkv, out, cos, sin, heads, kv_heads, documents)
+    x = x + attention(rms_norm(x, norm1, eps), qkv, out, cos, sin, heads, kv_heads, documents, head_norms, eps, cap)
     return x + swiglu(rms_norm(x, norm2, eps), gate_up, down)
+
+
+def expert_block(
+    x: Tensor,
+    norm1: Tensor,
+    qkv: Tensor,
+    out: Tensor,
+    norm2: Tensor,
+    gate_up: Tensor,
+    down: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+    eps: float,
+    documents: Mask,
+    head_norms: tuple[Tensor, Tensor] | None,
+    cap: float,
+    router: Tensor,
+    active: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One decoder block whose feed-forward part is a mixture of experts; its balance loss and load beside the result.
+
+    ``gate_up`` and ``down`` are those of all experts, (count, …).
+    """
+    x = x + attention(rms_norm(x, norm1, eps), qkv, out, cos, sin, heads, kv_heads, documents, head_norms, eps, cap)
+    mixed, balance, load = mixture(rms_norm(x, norm2, eps), router, gate_up, down, active)
+    return x + mixed, balance, load
 
 
 GRAPHS = 64
@@ -88,14 +130,14 @@ a width whose context doubles eleven times, with a smaller last micro-batch at e
 
 
 @cache
-def compiled_block() -> Callable[..., Tensor]:
+def compiled_block(function: Callable[..., Any] = block) -> Callable[..., Any]:
     """The block as one compiled graph per shape, shared by all layers and models of this process."""
     torch._dynamo.config.recompile_limit = GRAPHS
-    return torch.compile(block, dynamic=False)
+    return torch.compile(function, dynamic=False)
 
 
 class Block(nn.Module):
-    """The parameters of one decoder block."""
+    """The parameters of one decoder block: dense, or with experts and a router."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -105,24 +147,45 @@ class Block(nn.Module):
         self.qkv = nn.Parameter(torch.empty(width + 2 * kv_width, width))
         self.out = nn.Parameter(torch.empty(width, width))
         self.norm2 = nn.Parameter(torch.ones(width))
-        self.gate_up = nn.Parameter(torch.empty(2 * ffn, width))
-        self.down = nn.Parameter(torch.empty(width, ffn))
+        each = () if shape.experts is None else (shape.experts.count,)
+        self.gate_up = nn.Parameter(torch.empty(*each, 2 * ffn, width))
+        self.down = nn.Parameter(torch.empty(*each, width, ffn))
+        if shape.experts is not None:
+            self.router = nn.Parameter(torch.empty(shape.experts.count, width))
+        if shape.qk_norm:
+            self.q_norm = nn.Parameter(torch.ones(shape.head_dim))
+            self.k_norm = nn.Parameter(torch.ones(shape.head_dim))
 
     def initialise(self, generator: torch.Generator) -> None:
         """Normal with variance 1/fan-in; the two matrices that write to the stream are scaled by 1/√(2·layers)."""
-        for matrix in (self.qkv, self.out, self.gate_up, self.down):
-            std = matrix.shape[1] ** -0.5
+        routers = () if self.shape.experts is None else (self.router,)
+        for matrix in (self.qkv, self.out, self.gate_up, self.down, *routers):
+            std = matrix.shape[-1] ** -0.5
             if matrix is self.out or matrix is self.down:
                 std /= math.sqrt(2 * self.shape.layers)
             nn.init.normal_(matrix, 0.0, std, generator=generator)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, apply: Callable[..., Tensor] = block, documents: Mask = None
-    ) -> Tensor:
-        """Apply this block by the given implementation of :func:`block`, eager or compiled."""
+        self, x: Tensor, cos: Tensor, sin: Tensor, apply: Callable[..., Any] = block, documents: Mask = None
+    ) -> Any:
+        """What ``apply`` makes of x: :func:`block`, with experts :func:`expert_block`, eager or compiled."""
         s = self.shape
         weights = (self.norm1, self.qkv, self.out, self.norm2, self.gate_up, self.down)
-        return apply(x, *weights, cos, sin, s.heads, s.kv_heads, s.norm_eps, documents)
+        head_norms = (self.q_norm, self.k_norm) if s.qk_norm else None
+        experts = () if s.experts is None else (self.router, s.experts.active)
+        constants = (s.heads, s.kv_heads, s.norm_eps)
+        return apply(x, *weights, cos, sin, *constants, documents, head_norms, s.attention_cap, *experts)
+
+
+class Routing(NamedTuple):
+    """What a forward pass did with its experts.
+
+    ``penalty`` is the load-balancing loss in nats, summed over layers and tokens, as the cross-entropy is summed over
+    targets; 0 without experts. ``load`` (layers, count) is how many tokens each expert was given.
+    """
+
+    penalty: Tensor
+    load: Tensor
 
 
 class Llama(nn.Module):
@@ -149,6 +212,7 @@ class Llama(nn.Module):
         cos, sin = rotary_table(shape.context, shape.head_dim, shape.rope_theta, shape.rope_scaling)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+        self.routing = Routing(torch.zeros(()), torch.zeros(0, 0))
 
     @torch.no_grad()
     def set_rope(self, theta: float, scaling: RopeScaling | None = None) -> None:
@@ -179,22 +243,37 @@ class Llama(nn.Module):
         """Final normalised states (batch, time, width) of token ids (batch, time), before the output head.
 
         ``documents`` (batch, time), integers, says which document of its row each token is of: a token sees those of
-        its own only, up to itself. A document is a run of equal ids. Positions are the row's all the same.
+        its own only, up to itself. A document is a run of equal ids. Positions are the row's all the same. With experts
+        ``routing`` holds what this call did with them.
         """
         time = tokens.shape[1]
         if time > self.shape.context:
             raise ValueError(f"{time} tokens do not fit this model's context of {self.shape.context}")
         cos, sin = self.cos[:time], self.sin[:time]  # type: ignore[index]
         x = F.embedding(tokens, self.embedding).to(self.compute)
-        apply = compiled_block() if self.compiled else block
-        mask = None if documents is None else mask_for(documents, self.shape.head_dim)
+        function = block if self.shape.experts is None else expert_block
+        apply, mask = compiled_block(function) if self.compiled else function, self.mask(tokens, documents)
+        routed = []
         for layer in self.blocks:
             if self.recompute == "blocks":
                 x = checkpoint(layer, x, cos, sin, apply, mask, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = layer(x, cos, sin, apply, mask)
+            if self.shape.experts is not None:
+                x, *told = x
+                routed.append(told)
+        if self.shape.experts is not None:
+            balances, loads = (torch.stack(column) for column in zip(*routed, strict=True))
+            self.routing = Routing(self.shape.experts.balance * tokens.numel() * balances.sum(), loads)
         return rms_norm(x, self.norm, self.shape.norm_eps)
+
+    def mask(self, tokens: Tensor, documents: Tensor | None) -> Mask:
+        """What attention is given to know documents apart; a GPU's capped scores need a mask even without any."""
+        if documents is None and self.shape.attention_cap and tokens.device.type == "cuda":
+            documents = torch.zeros_like(tokens)
+        return None if documents is None else mask_for(documents, self.shape.head_dim)
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
         """Logits (batch, time, vocab) of token ids (batch, time), of ``documents`` as in :meth:`hidden`."""
-        return F.linear(self.hidden(tokens, documents), self.head.to(self.compute))
+        logits, cap = F.linear(self.hidden(tokens, documents), self.head.to(self.compute)), self.shape.logit_cap
+        return cap * torch.tanh(logits / cap) if cap else logits

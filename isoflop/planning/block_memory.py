@@ -2,7 +2,8 @@
 
 Read off ``model/llama.py``, ``model/attention.py`` and autograd's rules of what an operation saves; the tests hold it
 against the tensors that autograd does save, in eager mode to the byte. What a compiled block keeps is the partitioner's
-choice and was measured (torch 2.13, CPU). Instant. Left out: kernels' workspaces.
+choice and was measured (torch 2.13, CPU), but for experts. Instant. Left out: kernels' workspaces, what norms of query
+and key heads keep.
 """
 
 from __future__ import annotations
@@ -98,13 +99,27 @@ def block_memory(
     c, width = numerics.compute, shape.width
     tokens = rows * shape.context / (tensor * context)
     norm = FP32 + c * width + (c * width if engine.compiled else 2 * FP32 * width)
-    mixing, working = (written_out if engine.writes_scores(shape.context) else fused)(shape, c, engine)
+    written = engine.writes_scores(shape.context) or (engine.device == "cpu" and shape.attention_cap)
+    mixing, working = (written_out if written else fused)(shape, c, engine)
+    active = shape.experts.active if shape.experts else 1
     return Block(
         attention=tokens * (norm + mixing),
-        ffn=tokens * (norm + c * shape.ffn * (3 if engine.compiled else 4)),
+        ffn=tokens * (norm + c * active * shape.ffn * (3 if engine.compiled else 4) + routed(shape, c)),
         attention_working=tokens * working,
-        ffn_working=tokens * c * (2 * shape.ffn + width),
+        ffn_working=tokens * active * c * (2 * shape.ffn + width),
     )
+
+
+def routed(shape: Shape, c: int) -> float:
+    """Bytes a token that its experts keep beside their FFNs, in a compute type of ``c`` bytes; 0 without experts.
+
+    The token's row for each active expert and each one's answer in fp32, its weights and the probabilities of all
+    experts; and the router's input in fp32 instead of the norm's result. Indices are left out, 8 bytes a number.
+    """
+    if shape.experts is None:
+        return 0.0
+    active, count = shape.experts.active, shape.experts.count
+    return active * (c + FP32) * shape.width + FP32 * (active + count) + (FP32 - c) * shape.width
 
 
 def fused(shape: Shape, c: int, engine: Engine) -> tuple[float, float]:

@@ -207,7 +207,9 @@ class Step:
             before = self.gradients(0.0)
             yield Moment("the loss", before, copied, kept, 0.0, self.loss, between)
             yield Moment("the loss's backward pass", before, copied, kept, 0.0, 2 * self.head_gradients, between)
-        down = shape.ffn * shape.width / layout.tensor  # the one gradient of a block that is there at its fullest
+        down = (
+            shape.layer_experts * shape.ffn * shape.width / layout.tensor
+        )  # the one gradient of a block that is there at its fullest
         working, waiting = block.working + self.stream, self.waiting
         begun = self.gradients(self.head + down)
         kept, copied = every + redone, copy if again else copies
@@ -235,7 +237,7 @@ class Step:
     @cached_property
     def layer(self) -> float:
         """Parameters of a block on this device."""
-        return self.shape.layer_matrices / self.layout.tensor + 2 * self.shape.width
+        return self.shape.layer_matrices / self.layout.tensor + self.shape.layer_norms
 
     @cached_property
     def head(self) -> float:
@@ -376,7 +378,8 @@ def inference_memory(
         raise ValueError(f"a cache of {batch} sequences of {context} tokens holds nothing; give at least 1 of each")
     scales = 16 / GROUP if BITS[weights] < 16 else 0.0
     rest = max(16, BITS[weights])
-    bits = shape.body * (BITS[weights] + scales) + (shape.total - shape.body) * rest
+    blocks = shape.layers * shape.layer_matrices
+    bits = blocks * (BITS[weights] + scales) + (shape.total - blocks) * rest
     half = 2 if weights != "fp32" else FP32
     widest = 3 * shape.width + max(3 * shape.ffn, shape.width + 2 * shape.kv_width)
     return InferenceMemory(

@@ -9,6 +9,9 @@ one name, used everywhere:
   input embedding, which is a look-up (Porian et al. 2024). With a tied head this is ``total`` less the norms.
 - ``body``: the blocks' matrices alone, neither embedding nor head (Kaplan's N).
 
+With experts ``matmul`` and ``body`` count what one token meets, the router and the active experts, so that FLOPs per
+token are 6·``matmul`` all the same and dense and sparse models compare at equal compute; ``total`` counts every expert.
+
 Training FLOPs are either ``6·N·D`` with N = ``matmul``, or exact: the same plus causal attention's scores and
 sums. This module knows no torch, so that the planner can answer at once.
 """
@@ -60,6 +63,13 @@ class Shape:
             raise ValueError(f"{self.heads} heads do not share {self.kv_heads} key-value heads evenly")
         if self.head_dim % 2:
             raise ValueError(f"rotary embeddings need an even head dimension, not {self.head_dim}")
+        if self.experts is not None and (self.width % 8 or self.ffn % 8):
+            raise ValueError(
+                f"experts' grouped products need a width and an FFN that are multiples of 8, not {self.width} and "
+                f"{self.ffn}"
+            )
+        if self.attention_cap < 0 or self.logit_cap < 0:
+            raise ValueError(f"caps are above 0, or 0 for none, not {self.attention_cap} and {self.logit_cap}")
 
     @property
     def head_dim(self) -> int:
@@ -72,15 +82,34 @@ class Shape:
         return self.kv_heads * self.head_dim
 
     @property
+    def layer_experts(self) -> int:
+        """SwiGLUs in one block: 1 without experts."""
+        return self.experts.count if self.experts else 1
+
+    @property
     def layer_matrices(self) -> int:
-        """Parameters in one block's matrices: queries, keys, values, output; gate, up, down."""
+        """Parameters in one block's matrices: queries, keys, values, output; gate, up, down of every expert; router."""
+        return self._matrices(self.layer_experts)
+
+    @property
+    def layer_active(self) -> int:
+        """Those of one block that a token meets: all but the experts that were not chosen."""
+        return self._matrices(self.experts.active if self.experts else 1)
+
+    def _matrices(self, experts: int) -> int:
         attention = 2 * self.width * self.width + 2 * self.width * self.kv_width
-        return attention + 3 * self.width * self.ffn
+        router = self.width * self.experts.count if self.experts else 0
+        return attention + router + experts * 3 * self.width * self.ffn
+
+    @property
+    def layer_norms(self) -> int:
+        """Parameters of one block's norms."""
+        return 2 * self.width + (2 * self.head_dim if self.qk_norm else 0)
 
     @property
     def body(self) -> int:
-        """Parameters of the blocks' matrices: no embedding, no head, no norms (Kaplan's N)."""
-        return self.layers * self.layer_matrices
+        """Parameters of the blocks' matrices that a token meets: no embedding, no head, no norms (Kaplan's N)."""
+        return self.layers * self.layer_active
 
     @property
     def matmul(self) -> int:
@@ -90,9 +119,8 @@ class Shape:
     @property
     def total(self) -> int:
         """Every parameter, norms and embeddings included (Chinchilla's N)."""
-        norms = (2 * self.layers + 1) * self.width
         embeddings = self.vocab * self.width * (1 if self.tied else 2)
-        return self.body + norms + embeddings
+        return self.layers * (self.layer_matrices + self.layer_norms) + self.width + embeddings
 
     def count(self, convention: Convention) -> int:
         """Parameters under a named convention."""
@@ -107,14 +135,16 @@ class Shape:
         """Exact training FLOPs per token: 6·``matmul`` plus causal attention over sequences of ``context``.
 
         A query meets (context + 1)/2 keys on average; scores and weighted sums cost 2 FLOPs a
-        multiply-add each; the backward pass twice the forward: 6·layers·width·(context + 1).
+        multiply-add each; the backward pass twice the forward: 6·layers·width·(context + 1). With a mask between
+        documents attention's part is less, by as much as the data has it; counted is the whole.
         """
         return 6 * self.matmul + 6 * self.layers * self.width * (context + 1)
 
     @property
     def name(self) -> str:
-        """A short name that sorts by eye: parameters (``matmul``), layers, width."""
-        return f"{human(self.matmul)}-L{self.layers}-d{self.width}"
+        """A short name that sorts by eye: parameters (``matmul``), layers, width; experts, if any, active of all."""
+        experts = f"-e{self.experts.active}of{self.experts.count}" if self.experts else ""
+        return f"{human(self.matmul)}-L{self.layers}-d{self.width}{experts}"
 
     def to_json(self) -> dict[str, Any]:
         """The shape as plain values."""

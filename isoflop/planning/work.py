@@ -73,7 +73,7 @@ def work(shape: Shape, layout: Layout, micro: int, dtype: Dtype = "bf16", how: I
     """
     layers, size = layout.layers_of(shape), ELEMENT_BYTES[dtype]
     tokens = micro * layout.rows * shape.context // layout.context / layout.tensor
-    block, head = 6.0 * shape.layer_matrices, 6.0 * shape.vocab * shape.width
+    block, head = 6.0 * shape.layer_active, 6.0 * shape.vocab * shape.width
     if shape.layers % layout.pipeline:
         head = max(0.0, head - block)
     loss = tokens * head / (6.0 * shape.width)  # logits
@@ -97,10 +97,12 @@ def activation_elements(shape: Shape) -> int:
 
     Forward: two norms (2 widths each), rotary embeddings (read and write queries and keys), two residual sums (3
     widths each), SwiGLU (3 FFN widths). Backward: two norms with their residual gradient (4 widths each), rotary again,
-    SwiGLU (5 FFN widths). Products read and write each operand three times over in their three forms.
+    SwiGLU (5 FFN widths). Products read and write each operand three times over in their three forms. Of experts the
+    active ones count, without the sorting of tokens by expert.
     """
-    between = 22 * shape.width + 4 * shape.kv_width + 8 * shape.ffn
-    operands = 3 * (6 * shape.width + 2 * shape.kv_width + 3 * shape.ffn)
+    active = shape.experts.active if shape.experts else 1
+    between = 22 * shape.width + 4 * shape.kv_width + 8 * active * shape.ffn
+    operands = 3 * (6 * shape.width + 2 * shape.kv_width + 3 * active * shape.ffn)
     return between + operands
 
 

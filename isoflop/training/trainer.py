@@ -29,6 +29,7 @@ from isoflop.training.averaging import Average
 from isoflop.training.branch import branch_point, check_branch_data
 from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
+from isoflop.training.expert_load import load_metrics, no_load
 from isoflop.training.hardware import compile_for, device_for, precision_for
 from isoflop.training.loss import cross_entropy
 from isoflop.training.optimizer import build_optimizer
@@ -128,7 +129,7 @@ class Trainer:
         wishes = torch.tensor(float(stop), device=self.device)
         self.turn(consumed)
         loss = self.accumulate(consumed, size)
-        self.ranks.add(*gradients(self.model), loss, wishes)
+        self.ranks.add(*gradients(self.model), loss, wishes, self.load)
         norm = self.descend(consumed, rate, float(loss))
         if self.average is not None:
             self.average.take(consumed, consumed + size)
@@ -143,7 +144,7 @@ class Trainer:
             "context": self.config.contexts.at(consumed),
             "gradient_norm": norm,
             "seconds": round(self.progress.seconds, 4),
-        }
+        } | load_metrics(self.load)
         return line, bool(wishes)
 
     def turn(self, consumed: int) -> None:
@@ -156,6 +157,7 @@ class Trainer:
     def accumulate(self, consumed: int, size: int) -> Tensor:
         """Add this rank's share of the batch's gradient to the parameters; returns its share of the loss."""
         loss = torch.zeros((), device=self.device)
+        self.load = no_load(self.config.shape, self.device)
         padded, targets = self.config.packing == "fit", self.targets(consumed, size)
         loader = self.loaders[self.config.contexts.at(consumed)]
         for tokens in self.micro_batches(consumed, size):
@@ -168,9 +170,11 @@ class Trainer:
                 fast=self.model.compiled,
                 padded=padded,
             )
-            piece = nats / targets
+            piece = (nats + self.model.routing.penalty) / targets
             piece.backward()  # type: ignore[no-untyped-call]
-            loss += piece.detach()
+            loss += nats.detach() / targets
+            if self.config.shape.experts is not None:
+                self.load += self.model.routing.load
         return loss
 
     def descend(self, consumed: int, rate: float, loss: float) -> float:
