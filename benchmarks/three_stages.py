@@ -65,24 +65,22 @@ CHARACTERS, FACTS = 1500, 10
 
 def tokens(corpus: Path, out: Path, wanted: float, report: Report) -> tuple[Source, ...]:
     """The three sources, each with about as much text as the run reads of it, in one tokenizer."""
-    general = PrepareConfig(str(corpus / "general"), VOCAB, HELD_OUT, int(BYTES_PER_TOKEN * wanted), seed=0)
-    prepare(general, out / "tokens" / "general", report)
-    shared = str(out / "tokens" / "general" / "tokenizer.json")
-    math_bytes = int(BYTES_PER_TOKEN * wanted * 0.3)
-    prepare(
-        PrepareConfig(str(corpus / "math"), VOCAB, HELD_OUT, math_bytes, tokenizer=shared),
-        out / "tokens" / "math",
-        report,
-    )
-    text = out / "text" / "recall.jsonl.zst"
+    shared, text = str(out / "tokens" / "general" / "tokenizer.json"), out / "text" / "recall.jsonl.zst"
     if not text.exists():
         text.parent.mkdir(parents=True, exist_ok=True)
         count = int(BYTES_PER_TOKEN * wanted * 0.15 / CHARACTERS)
         made = recall_documents(documents(str(corpus / "general")), CHARACTERS, FACTS)
         write_documents(text, islice(made, count))
-    prepare(PrepareConfig(str(text), VOCAB, HELD_OUT, tokenizer=shared), out / "tokens" / "recall", report)
-    names = ("general", "math", "recall")
-    return tuple(Source(name, str((out / "tokens" / name).resolve())) for name in names)
+    configs = {
+        "general": PrepareConfig(str(corpus / "general"), VOCAB, HELD_OUT, int(BYTES_PER_TOKEN * wanted)),
+        "math": PrepareConfig(
+            str(corpus / "math"), VOCAB, HELD_OUT, int(BYTES_PER_TOKEN * wanted * 0.3), tokenizer=shared
+        ),
+        "recall": PrepareConfig(str(text), VOCAB, HELD_OUT, tokenizer=shared),
+    }
+    for name, config in configs.items():
+        prepare(config, out / "tokens" / name, report)
+    return tuple(Source(name, str((out / "tokens" / name).resolve())) for name in configs)
 
 
 def sized(out: Path, minutes: float) -> tuple[float, float]:
