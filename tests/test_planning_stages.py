@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -98,9 +99,9 @@ def test_rope_is_that_of_the_stage_in_force_and_ends_as_the_shapes() -> None:
 def test_states_are_averaged_at_each_multiple_that_a_step_passes() -> None:
     rule = Averaging(100, 25)
     steps = list(range(0, 260, 10))
-    assert [now for before, now in zip(steps, steps[1:]) if rule.due(before, now)] == [130, 150, 180, 200, 230, 250]
+    assert [now for before, now in pairwise(steps) if rule.due(before, now)] == [130, 150, 180, 200, 230, 250]
     every = Averaging(100)
-    assert [now for before, now in zip(steps, steps[1:]) if every.due(before, now)] == steps[11:]
+    assert [now for before, now in pairwise(steps) if every.due(before, now)] == steps[11:]
 
 
 def test_averages_agree_until_one_of_them_begins() -> None:

@@ -12,12 +12,12 @@ import tyro
 if TYPE_CHECKING:
     from isoflop.training.needle import Score
 
-DESCRIPTION = """Hides a fact in held-out text at several depths of several lengths, asks for it at the end, and shows how
-often the run's model picks the right word among those it could be, and how often greedy decoding would write it.
+DESCRIPTION = """Hides a fact in held-out text at several depths of several lengths, asks for it at the end, and shows
+how often the run's model picks the right word among those it could be, and how often greedy decoding would write it.
 
-With --make, writes documents instead that teach it: pieces of a corpus with facts that come up twice, as one more source
-for the long-context stage of a model too small to learn looking up from prose. A result of such a model is one of a model
-that practised.
+With --make, writes documents instead that teach it: pieces of a corpus with facts that come up twice, as one more
+source for the long-context stage of a model too small to learn looking up from prose. A result of such a model is one
+of a model that practised.
 
 examples:
   isoflop needle runs/mine
@@ -99,8 +99,8 @@ def test(a: Arguments) -> list[Score]:
     model, _ = load_run(a.run, averaged=a.averaged)
     scores = []
     with torch.no_grad():
-        for length in lengths or [config.shape.context]:
-            tests = Needles.of(dataset, int(length), a.trials, depths, a.seed)
+        for length in map(int, lengths or [config.shape.context]):
+            tests = Needles.of(dataset, length, a.trials, depths, a.seed)
             scores += tests.measure(model, Ranks(), max(length, config.micro_tokens))
     return scores
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import tyro
 
-DESCRIPTION = """Lists the recipes that ship, or prints one with its sources. A recipe ending in -tiny has the schedules of
-the one it is named after, scaled down to minutes on a small machine.
+DESCRIPTION = """Lists the recipes that ship, or prints one with its sources. A recipe ending in -tiny has the schedules
+of the one it is named after, scaled down to minutes on a small machine.
 
 examples:
   isoflop recipes

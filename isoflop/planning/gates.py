@@ -8,6 +8,7 @@ the length at hand (arXiv 2407.21783, section 3.4.2). Here gates are places, kno
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from isoflop.planning.schedule import ContextRamp, Schedule
@@ -65,7 +66,7 @@ def places(gates: Gates, contexts: ContextRamp, schedule: Schedule) -> list[Gate
         return []
     before = stages[stages.index(long[0]) - 1]
     found = [Gate(long[0].start, before.start, before.value, f"context {long[0].value:,}", first=True)]
-    for stage, after in zip(long, long[1:], strict=False):
+    for stage, after in pairwise(long):
         found.append(Gate(after.start, stage.start, stage.value, f"context {after.value:,}"))
     last, annealing = long[-1], schedule.annealing
     end, opens = (annealing, "annealing") if last.start < annealing < schedule.tokens else (schedule.tokens, END)

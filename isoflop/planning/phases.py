@@ -50,6 +50,6 @@ def check(phases: tuple[Phase, ...], start: int, end: int) -> None:
     ends = [start, *(phase.until for phase in phases)]
     if ends != sorted(set(ends)) or ends[-1] != end:
         raise ValueError(
-            f"the phases of a rate must end one after another, beyond the warmup's {start:,} tokens and the last at the "
-            f"run's {end:,}, not at {', '.join(f'{until:,}' for until in ends[1:])}"
+            f"the phases of a rate must end one after another, beyond the warmup's {start:,} tokens and the last at "
+            f"the run's {end:,}, not at {', '.join(f'{until:,}' for until in ends[1:])}"
         )

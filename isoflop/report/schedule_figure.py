@@ -7,6 +7,7 @@ be seen otherwise; ticks say where each begins.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,11 +102,16 @@ def mixture(axes: Axes, config: TrainConfig, parts: list[Stretch]) -> None:
     """The shares of the sources, stacked."""
     names = [source.name for source in config.sources]
     xs = curve(parts, lambda _: 0.0)[0]
-    shares = [curve(parts, lambda token, name=name: shares_at(config, token)[name])[1] for name in names]  # type: ignore[misc]
+    shares = [curve(parts, partial(share, config, name))[1] for name in names]
     axes.stackplot(xs, shares, labels=names, colors=shades(len(names)), lw=0)
     axes.set_ylim(0, 1)
     axes.set_ylabel("share of tokens")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def share(config: TrainConfig, name: str, token: int) -> float:
+    """A source's share of the tokens after ``token``."""
+    return shares_at(config, token)[name]
 
 
 def ticks(axes: Axes, parts: list[Stretch]) -> None:

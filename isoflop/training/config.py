@@ -205,7 +205,7 @@ class TrainConfig:
 
     @property
     def kept(self) -> set[int]:
-        """Token counts whose checkpoints are kept: ``keep``, and where gated stages begin, to branch off longer ones."""
+        """Token counts whose checkpoints are kept: ``keep``, and where gated stages begin, for longer branches."""
         return {*self.keep, *(gate.start for gate in self.gated if not gate.first)}
 
     @property

@@ -1,7 +1,7 @@
-"""Gates at work: the short-context loss and the needle test at the end of every long-context stage, written and said.
+"""Gates at work: short-context loss and needles at the end of every long-context stage, written and said.
 
-Where the gates are is ``planning.gates``'s. What was found is a line each of ``gates.jsonl`` in the run's directory, cut
-back on resumption like the metrics. A gate never changes training; one that is shut ends the run, if so configured,
+Where the gates are is ``planning.gates``'s. What was found is a line each of ``gates.jsonl`` in the run's directory,
+cut back on resumption like the metrics. A gate never changes training; one that is shut ends the run, if so configured,
 with its checkpoint written, and the same command finds it shut again: the way on is a branch whose stage is longer.
 Costs a validation and forty rows of needle tests a gate.
 """
@@ -62,6 +62,7 @@ class Keeper:
         """Measure at the gates that the step from ``before`` to ``now`` tokens reached, and say what was found."""
         for gate in self.trainer.config.gated:
             if before < gate.tokens <= now:
+                self.lines = [line for line in self.lines if line["tokens"] <= before]  # a run may have gone back
                 line = self.measure(gate, now)
                 self.lines.append(line)
                 if self.trainer.ranks.leads:
