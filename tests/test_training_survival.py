@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from kills import kill_at
+from safetensors import SafetensorError
 
 from isoflop import files
 from isoflop.files import DiskFullError
@@ -202,7 +203,9 @@ def test_a_full_disk_stops_the_run_with_the_last_checkpoint_whole(
     def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
         if next(left, None) is None:
             path.write_bytes(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise SafetensorError(
+                f"I/O error: No space left on device (os error {errno.ENOSPC})"
+            )  # as the library says
         original(tensors, path)
 
     with monkeypatch.context() as patch:

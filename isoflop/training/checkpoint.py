@@ -13,6 +13,8 @@ parameters in 20 tensors: 3.4 s to write to a disk, 0.2 s for the checksums). Le
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import xxhash
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -62,7 +65,7 @@ def write(run: Path, progress: Progress, contents: Contents) -> Path:
     def fill(path: Path) -> None:
         for name, (tensors, _) in contents.items():
             if tensors:
-                save_file(tensors, path / f"{name}.safetensors")
+                store(tensors, path / f"{name}.safetensors")
         checksums = {file.name: checksum(file) for file in sorted(path.iterdir())}
         records = {name: record for name, (_, record) in contents.items() if record}
         marker = asdict(progress) | {"holds": list(contents), "parts": records, "files": checksums}
@@ -72,6 +75,17 @@ def write(run: Path, progress: Progress, contents: Contents) -> Path:
     if read_marker(path) is None:
         write_folder(path, fill)
     return path
+
+
+def store(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors to a file; what the system refuses, as on a full disk, is an OSError again."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        if found := re.search(r"os error (\d+)", str(error)):
+            number = int(found[1])
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
 
 
 def fingerprint(marker: Mapping[str, Any]) -> str:
