@@ -76,9 +76,9 @@ def test_damaged_lines_are_left_out(tiny_config: Make, tmp_path: Path, ending: s
 
 def test_long_run_is_read_at_spots_that_span_it(tiny_config: Make, tmp_path: Path) -> None:
     path = write_run(tmp_path / "run", tiny_config(schedule=Schedule(128 * 40_000, 0.01)), 40_000)
-    began = time.perf_counter()
+    began = time.process_time()
     seen = overview(path)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
     assert seen.curve[0] == (128, 6.0)
     assert seen.tokens == 128 * 40_000
     assert len(seen.curve) < 4000
