@@ -15,7 +15,7 @@ document masks (they come with the inference and long-context rooms).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import torch
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from isoflop.model.attention import causal_attention
+from isoflop.model.spread import WHOLE, Spread
 from isoflop.planning.layout import Recompute
 from isoflop.planning.shape import Shape
 
@@ -48,14 +48,23 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
 
 
-def attention(x: Tensor, qkv: Tensor, out: Tensor, cos: Tensor, sin: Tensor, heads: int, kv_heads: int) -> Tensor:
+def attention(
+    x: Tensor,
+    qkv: Tensor,
+    out: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+    spread: Spread = WHOLE,
+) -> Tensor:
     """Causal grouped-query self-attention of x (batch, time, width)."""
-    batch, time, width = x.shape
-    projected = F.linear(x, qkv.to(x.dtype)).view(batch, time, heads + 2 * kv_heads, width // heads)
+    batch, time, _ = x.shape
+    projected = F.linear(x, qkv.to(x.dtype)).view(batch, time, heads + 2 * kv_heads, -1)
     q, k, v = torch.split(projected, [heads, kv_heads, kv_heads], 2)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-    mixed = causal_attention(*(t.transpose(1, 2).contiguous() for t in (q, k, v)))
-    return F.linear(mixed.transpose(1, 2).reshape(batch, time, width), out.to(x.dtype))
+    mixed = spread.attend(*(t.transpose(1, 2).contiguous() for t in (q, k, v)))
+    return F.linear(mixed.transpose(1, 2).reshape(batch, time, -1), out.to(x.dtype))
 
 
 def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
@@ -77,10 +86,12 @@ def block(
     heads: int,
     kv_heads: int,
     eps: float,
+    spread: Spread = WHOLE,
 ) -> Tensor:
-    """One decoder block on x (batch, time, width)."""
-    x = x + attention(rms_norm(x, norm1, eps), qkv, out, cos, sin, heads, kv_heads)
-    return x + swiglu(rms_norm(x, norm2, eps), gate_up, down)
+    """One decoder block on x (batch, time, width); of one that is spread over ranks, this one's part."""
+    seen = spread.enter(rms_norm(x, norm1, eps))
+    x = x + spread.leave(attention(seen, qkv, out, cos, sin, heads, kv_heads, spread))
+    return x + spread.leave(swiglu(spread.enter(rms_norm(x, norm2, eps)), gate_up, down))
 
 
 GRAPHS = 64
@@ -100,7 +111,7 @@ class Block(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.spread = shape, WHOLE
         width, kv_width, ffn = shape.width, shape.kv_width, shape.ffn
         self.norm1 = nn.Parameter(torch.ones(width))
         self.qkv = nn.Parameter(torch.empty(width + 2 * kv_width, width))
@@ -109,19 +120,23 @@ class Block(nn.Module):
         self.gate_up = nn.Parameter(torch.empty(2 * ffn, width))
         self.down = nn.Parameter(torch.empty(width, ffn))
 
-    def initialise(self, generator: torch.Generator) -> None:
-        """Normal with variance 1/fan-in; the two matrices that write to the stream are scaled by 1/√(2·layers)."""
+    def matrices(self) -> Iterator[tuple[nn.Parameter, float]]:
+        """Matrices and the deviations they begin with.
+
+        The variance is 1/fan-in; the two matrices that write to the stream are scaled by 1/√(2·layers).
+        """
         for matrix in (self.qkv, self.out, self.gate_up, self.down):
             std = matrix.shape[1] ** -0.5
             if matrix is self.out or matrix is self.down:
                 std /= math.sqrt(2 * self.shape.layers)
-            nn.init.normal_(matrix, 0.0, std, generator=generator)
+            yield matrix, std
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, apply: Callable[..., Tensor] = block) -> Tensor:
         """Apply this block by the given implementation of :func:`block`, eager or compiled."""
         s = self.shape
         weights = (self.norm1, self.qkv, self.out, self.norm2, self.gate_up, self.down)
-        return apply(x, *weights, cos, sin, s.heads, s.kv_heads, s.norm_eps)
+        ranks = self.spread.tensor.count
+        return apply(x, *weights, cos, sin, s.heads // ranks, s.kv_heads // ranks, s.norm_eps, self.spread)
 
 
 class Llama(nn.Module):
@@ -141,6 +156,7 @@ class Llama(nn.Module):
     ) -> None:
         super().__init__()
         self.shape, self.compute, self.compiled, self.recompute = shape, compute, compiled, recompute
+        self.spread = WHOLE
         self.embedding = nn.Parameter(torch.empty(shape.vocab, shape.width))
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.Parameter(torch.ones(shape.width))
@@ -152,32 +168,50 @@ class Llama(nn.Module):
     def initialise(self, seed: int) -> Llama:
         """Fill the parameters from one seed, in a fixed order, on the CPU; returns the model."""
         generator = torch.Generator().manual_seed(seed)
-        nn.init.normal_(self.embedding, 0.0, self.shape.width**-0.5, generator=generator)
-        for layer in self.blocks:
-            layer.initialise(generator)  # type: ignore[operator]
-        if self.untied_head is not None:
-            nn.init.normal_(self.untied_head, 0.0, self.shape.width**-0.5, generator=generator)
+        for matrix, std in self.matrices():
+            nn.init.normal_(matrix, 0.0, std, generator=generator)
         return self
+
+    def matrices(self) -> Iterator[tuple[nn.Parameter, float]]:
+        """What is drawn at the beginning, in this order, and its standard deviation; norms are ones."""
+        yield self.embedding, self.shape.width**-0.5
+        for layer in self.blocks:
+            yield from layer.matrices()  # type: ignore[operator]
+        if self.untied_head is not None:
+            yield self.untied_head, self.shape.width**-0.5
+
+    def hold(self, spread: Spread) -> None:
+        """Compute only this process's part of the network from now on (``model.laid_out`` cuts the weights)."""
+        self.spread = spread
+        for layer in self.blocks:
+            layer.spread = spread  # type: ignore[assignment]
 
     @property
     def head(self) -> nn.Parameter:
         """The output matrix (vocab, width): the embedding itself when tied."""
         return self.embedding if self.untied_head is None else self.untied_head
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """Final normalised states (batch, time, width) of token ids (batch, time), before the output head."""
+    def hidden(self, tokens: Tensor, arriving: Tensor | None = None) -> Tensor:
+        """Final normalised states (batch, time, width) of token ids (batch, time), before the output head.
+
+        Of a model that is spread over ranks, the states of this one's part of the sequence; a pipeline's stage takes
+        what is ``arriving`` from the one before, and all but the last give what goes to the next.
+        """
         time = tokens.shape[1]
         if time > self.shape.context:
             raise ValueError(f"{time} tokens do not fit this model's context of {self.shape.context}")
-        cos, sin = self.cos[:time], self.sin[:time]  # type: ignore[index]
-        x = F.embedding(tokens, self.embedding).to(self.compute)
+        spread = self.spread
+        cos, sin = (spread.local(table[:time], 0) for table in (self.cos, self.sin))  # type: ignore[index]
+        x = arriving
+        if x is None:
+            x = spread.embed(spread.local(tokens), self.embedding, self.compute)
         apply = compiled_block() if self.compiled else block
         for layer in self.blocks:
             if self.recompute == "blocks":
                 x = checkpoint(layer, x, cos, sin, apply, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = layer(x, cos, sin, apply)
-        return rms_norm(x, self.norm, self.shape.norm_eps)
+        return spread.enter(rms_norm(x, self.norm, self.shape.norm_eps)) if spread.last else x
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (batch, time, vocab) of token ids (batch, time)."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from isoflop.planning.layout import Recompute
+from isoflop.planning.parallel import Parallel
 from isoflop.planning.schedule import BatchRamp, ContextRamp, Schedule
 from isoflop.planning.shape import Shape
 from isoflop.tokens.loader import Packing
@@ -53,6 +54,7 @@ class TrainConfig:
         keep: token counts whose checkpoints are kept, for branches.
         branch: the trunk this run continues, if it is a branch.
         context: how the context grows; by default it is the shape's throughout.
+        parallel: how processes share the work; no part of what the run is, so it may go on under another.
     """
 
     shape: Shape
@@ -75,6 +77,7 @@ class TrainConfig:
     keep: tuple[int, ...] = ()
     branch: Branch | None = None
     context: ContextRamp | None = None
+    parallel: Parallel = Parallel()
 
     def __post_init__(self) -> None:
         """Refuse a run without data or with two kinds of it, and contexts that do not fit the shape or the batches."""
@@ -113,6 +116,14 @@ class TrainConfig:
     def contexts(self) -> ContextRamp:
         """The context length over the run, whether it grows or not."""
         return self.context or ContextRamp(self.shape.context)
+
+    @property
+    def batches(self) -> set[tuple[int, int]]:
+        """Every kind of batch in the run, as sequences and their context."""
+        last = self.schedule.tokens
+        grown = (self.batch.align(threshold) for threshold in self.batch.thresholds if threshold < last)
+        starts = {0, *grown, *(stage.start for stage in self.contexts.stages(0, last))}
+        return {(self.batch.at(s) // self.contexts.at(s), self.contexts.at(s)) for s in starts if s < last}
 
     @property
     def flops(self) -> float:

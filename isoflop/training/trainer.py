@@ -32,7 +32,8 @@ from isoflop.training.hardware import compile_for, device_for, precision_for
 from isoflop.training.loss import cross_entropy
 from isoflop.training.optimizer import build_optimizer
 from isoflop.training.parts import Moments, Part, Weights
-from isoflop.training.ranks import Ranks, gradients
+from isoflop.training.pipeline import one_forward_one_backward
+from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
 from isoflop.training.validation import BlendedValidation, Validation
 
@@ -68,8 +69,8 @@ class Trainer:
     def __post_init__(self) -> None:
         self.ahead: ReadAhead[Piece, NDArray[np.int64]] = ReadAhead(self.read, self.config.read_ahead)
         self.parts: dict[str, Part] = {
-            "model": Weights(self.model),
-            "optimizer": Moments(self.model, self.optimizer),
+            "model": Weights(self.model, self.ranks),
+            "optimizer": Moments(self.model, self.optimizer, self.ranks),
         }
 
     @classmethod
@@ -88,8 +89,9 @@ class Trainer:
         stages = config.contexts.stages(0, config.schedule.tokens)
         compiled, _ = compile_for(config.compile, device, config.flops / len(stages))
         compute = precision_for(config.precision, device)
-        model = Llama(config.shape, compute=compute, compiled=compiled, recompute=config.recompute)
-        model.initialise(derive_key(config.seed, "init")).to(device)
+        config.parallel.check(config.shape, ranks.processes, config.batches)
+        options: dict[str, Any] = {"compute": compute, "compiled": compiled, "recompute": config.recompute}
+        model = ranks.build(config.shape, derive_key(config.seed, "init"), device, **options)
         optimizer = build_optimizer(model, config.optimizer)
         loaders = blended_loaders(datasets, config.blends, config.contexts.stages(), config.seed, config.packing)
         blended = config.mixture is not None
@@ -122,7 +124,7 @@ class Trainer:
         size, rate = self.config.batch.at(consumed), self.config.schedule.learning_rate(consumed)
         wishes = torch.tensor(float(stop), device=self.device)
         loss = self.accumulate(consumed, size)
-        self.ranks.add(*gradients(self.model), loss, wishes)
+        self.ranks.complete(self.model, loss, wishes)
         norm = self.descend(consumed, rate, float(loss))
         seconds = time.perf_counter() - started
         self.progress = Progress(consumed + size, self.progress.step + 1, self.progress.seconds + seconds)
@@ -140,24 +142,27 @@ class Trainer:
 
     def accumulate(self, consumed: int, size: int) -> Tensor:
         """Add this rank's share of the batch's gradient to the parameters; returns its share of the loss."""
-        loss = torch.zeros((), device=self.device)
-        padded, targets = self.config.packing == "fit", self.targets(consumed, size)
-        for tokens in self.micro_batches(consumed, size):
+        padded, targets, spread = self.config.packing == "fit", self.targets(consumed, size), self.model.spread
+
+        def piece(tokens: Tensor, arriving: Tensor | None) -> Tensor:
             inputs = tokens[:, :-1].clamp(min=0) if padded else tokens[:, :-1]
+            states = self.model.hidden(inputs, arriving=arriving)
+            if not spread.last:
+                return states
+            aims = spread.local(tokens[:, 1:])
             nats = cross_entropy(
-                self.model.hidden(inputs), self.model.head, tokens[:, 1:], fast=self.model.compiled, padded=padded
+                states, self.model.head, aims, fast=self.model.compiled, padded=padded, spread=spread
             )
-            piece = nats / targets
-            piece.backward()  # type: ignore[no-untyped-call]
-            loss += piece.detach()
-        return loss
+            return nats / targets
+
+        return one_forward_one_backward(self.model, self.micro_batches(consumed, size), piece)
 
     def descend(self, consumed: int, rate: float, loss: float) -> float:
         """Clip the whole batch's gradient and take the optimiser's step at ``rate``; returns the norm before the clip.
 
         Raises FloatingPointError where the loss or the norm is no number.
         """
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip))
+        norm = float(self.ranks.clip(self.model, self.config.optimizer.clip))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise FloatingPointError(
                 f"the loss became {loss} and its gradient's norm {norm} at {consumed:,} tokens (learning rate "

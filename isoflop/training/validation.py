@@ -23,6 +23,7 @@ from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.loader import Loader
 from isoflop.training.config import TrainConfig
 from isoflop.training.loss import cross_entropy
+from isoflop.training.pipeline import pass_through
 from isoflop.training.ranks import Ranks
 
 LOSS, BPB = "validation_loss", "validation_bpb"
@@ -61,14 +62,16 @@ class Validation:
         """
         context = context or self.tokens.shape[1] - 1
         sequences = self.tokens.unfold(1, context + 1, context).flatten(0, 1)
-        device = model.embedding.device
+        device = next(model.parameters()).device
         total = torch.zeros((), dtype=torch.float64, device=device)
         batches = torch.split(sequences, max(1, self.micro_tokens // context))
-        for batch in batches[slice(*ranks.share(0, len(batches)))]:
+        for batch, weight in ranks.deal(batches):
             tokens = batch.to(device)
-            hidden = model.hidden(tokens[:, :-1]).detach()
-            with torch.no_grad():
-                total += cross_entropy(hidden, model.head, tokens[:, 1:])
+            hidden = pass_through(model, tokens[:, :-1]).detach()
+            if model.spread.last:
+                targets = model.spread.local(tokens[:, 1:])
+                with torch.no_grad():
+                    total += weight * cross_entropy(hidden, model.head, targets, spread=model.spread)
         ranks.add(total)
         nats = float(total)
         count = sequences[:, 1:].numel()
