@@ -1,7 +1,7 @@
 """Weights in transformers' layout, both ways: names, and the matrices that we keep joined split apart.
 
 Both sides use the half-split rotary layout, so that queries and keys need no permutation. Left out: reading and
-writing sharded files, and RoPE scaling, which come with import and export of whole checkpoints.
+writing sharded files, which come with import and export of whole checkpoints.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from isoflop.model.llama import Llama
+from isoflop.planning.rope import RopeScaling
 from isoflop.planning.shape import Shape
 
 
@@ -31,6 +32,8 @@ def to_transformers(model: Llama) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "rope_theta": s.rope_theta,
         "tie_word_embeddings": s.tied,
     }
+    if s.rope_scaling is not None:
+        config["rope_scaling"] = rope_to_transformers(s.rope_scaling)
     p = {name: tensor.detach() for name, tensor in model.named_parameters()}
     weights = {"model.embed_tokens.weight": p["embedding"], "model.norm.weight": p["norm"]}
     weights["lm_head.weight"] = model.head.detach()
@@ -52,6 +55,32 @@ def to_transformers(model: Llama) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return config, weights
 
 
+def rope_to_transformers(scaling: RopeScaling) -> dict[str, Any]:
+    """The scaling as ``LlamaConfig`` has it."""
+    return {
+        "rope_type": "llama3",
+        "factor": scaling.factor,
+        "low_freq_factor": scaling.low,
+        "high_freq_factor": scaling.high,
+        "original_max_position_embeddings": scaling.original,
+    }
+
+
+def rope_from_transformers(scaling: Mapping[str, Any] | None) -> RopeScaling | None:
+    """The scaling that ``LlamaConfig`` has, if any; a ValueError for one of another kind than Llama 3.1's."""
+    kind = (scaling or {}).get("rope_type", (scaling or {}).get("type", "default"))
+    if scaling is None or kind == "default":
+        return None
+    if kind != "llama3":
+        raise ValueError(f"rotary embeddings are scaled by the rule {kind!r}; only Llama 3.1's, 'llama3', is known here")
+    return RopeScaling(
+        factor=float(scaling["factor"]),
+        low=float(scaling["low_freq_factor"]),
+        high=float(scaling["high_freq_factor"]),
+        original=int(scaling["original_max_position_embeddings"]),
+    )
+
+
 def from_transformers(config: Mapping[str, Any], weights: Mapping[str, Tensor], *, context: int) -> Llama:
     """A model from ``LlamaConfig``'s arguments and a state dict of ``LlamaForCausalLM``."""
     shape = Shape(
@@ -65,6 +94,7 @@ def from_transformers(config: Mapping[str, Any], weights: Mapping[str, Tensor], 
         tied=config["tie_word_embeddings"],
         rope_theta=config["rope_theta"],
         norm_eps=config["rms_norm_eps"],
+        rope_scaling=rope_from_transformers(config.get("rope_scaling")),
     )
     joined = {"embedding": weights["model.embed_tokens.weight"], "norm": weights["model.norm.weight"]}
     if not shape.tied:

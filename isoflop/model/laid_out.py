@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from isoflop.model.cuts import Cut, cuts
-from isoflop.model.llama import Llama, rotary_table
+from isoflop.model.llama import Llama
+from isoflop.model.rotary import rotary_table
 from isoflop.model.spread import Axis, Spread
 from isoflop.planning.parallel import Parallel
 from isoflop.planning.shape import Shape
@@ -37,7 +38,8 @@ def lay_out(shape: Shape, parallel: Parallel, spread: Spread, **options: Any) ->
         model.register_parameter("untied_head", None)
     if not spread.first and not (spread.last and shape.tied):
         model.register_parameter("embedding", None)
-    for name, table in zip(("cos", "sin"), rotary_table(shape.context, shape.head_dim, shape.rope_theta), strict=True):
+    tables = rotary_table(shape.context, shape.head_dim, shape.rope_theta, shape.rope_scaling)
+    for name, table in zip(("cos", "sin"), tables, strict=True):
         model.register_buffer(name, table, persistent=False)
     rules = cuts(shape)
     for name, whole in dict(model.named_parameters()).items():

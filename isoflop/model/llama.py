@@ -8,8 +8,8 @@ Parameters are kept in fp32 and cast to the compute type where they are used, so
 precision and the residual stream runs in bf16 where the hardware has it. Norms reduce in fp32. Query, key and
 value share one matrix, gate and up another: fewer and larger products. Rotary embeddings use the half-split
 layout of transformers. With ``recompute = "blocks"`` a block keeps only its input and is run again in the backward
-pass: a third more arithmetic for a fraction of the memory. Left out: dropout (no Llama has it), KV caches and
-document masks (they come with the inference and long-context rooms).
+pass: a third more arithmetic for a fraction of the memory. Left out: dropout (no Llama has it) and KV caches (they come
+with the inference room).
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from isoflop.model.attention import Mask
+from isoflop.model.flex import mask_for
+from isoflop.model.rotary import rotary_table, rotate
 from isoflop.model.spread import WHOLE, Spread
 from isoflop.planning.layout import Recompute
+from isoflop.planning.rope import RopeScaling
 from isoflop.planning.shape import Shape
 
 
@@ -32,20 +36,6 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / rms(x) · weight over the last axis, reduced in fp32, returned in x's type."""
     x32 = x.float()
     return (x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps) * weight).to(x.dtype)
-
-
-def rotary_table(context: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of position × frequency, each (context, head_dim / 2), fp32."""
-    frequencies = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
-    return angles.cos().float(), angles.sin().float()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the halves of x (batch, time, heads, head_dim) by their position's angles."""
-    cos, sin = cos[:, None], sin[:, None]
-    first, second = x.float().chunk(2, -1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
 
 
 def attention(
@@ -56,14 +46,15 @@ def attention(
     sin: Tensor,
     heads: int,
     kv_heads: int,
+    documents: Mask = None,
     spread: Spread = WHOLE,
 ) -> Tensor:
-    """Causal grouped-query self-attention of x (batch, time, width)."""
+    """Causal grouped-query self-attention of x (batch, time, width), within ``documents`` where they are given."""
     batch, time, _ = x.shape
     projected = F.linear(x, qkv.to(x.dtype)).view(batch, time, heads + 2 * kv_heads, -1)
     q, k, v = torch.split(projected, [heads, kv_heads, kv_heads], 2)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-    mixed = spread.attend(*(t.transpose(1, 2).contiguous() for t in (q, k, v)))
+    mixed = spread.attend(*(t.transpose(1, 2).contiguous() for t in (q, k, v)), documents)
     return F.linear(mixed.transpose(1, 2).reshape(batch, time, -1), out.to(x.dtype))
 
 
@@ -86,11 +77,12 @@ def block(
     heads: int,
     kv_heads: int,
     eps: float,
+    documents: Mask = None,
     spread: Spread = WHOLE,
 ) -> Tensor:
     """One decoder block on x (batch, time, width); of one that is spread over ranks, this one's part."""
     seen = spread.enter(rms_norm(x, norm1, eps))
-    x = x + spread.leave(attention(seen, qkv, out, cos, sin, heads, kv_heads, spread))
+    x = x + spread.leave(attention(seen, qkv, out, cos, sin, heads, kv_heads, documents, spread))
     return x + spread.leave(swiglu(spread.enter(rms_norm(x, norm2, eps)), gate_up, down))
 
 
@@ -131,12 +123,14 @@ class Block(nn.Module):
                 std /= math.sqrt(2 * self.shape.layers)
             yield matrix, std
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, apply: Callable[..., Tensor] = block) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, apply: Callable[..., Tensor] = block, documents: Mask = None
+    ) -> Tensor:
         """Apply this block by the given implementation of :func:`block`, eager or compiled."""
         s = self.shape
         weights = (self.norm1, self.qkv, self.out, self.norm2, self.gate_up, self.down)
-        ranks = self.spread.tensor.count
-        return apply(x, *weights, cos, sin, s.heads // ranks, s.kv_heads // ranks, s.norm_eps, self.spread)
+        spread, ranks = self.spread, self.spread.tensor.count
+        return apply(x, *weights, cos, sin, s.heads // ranks, s.kv_heads // ranks, s.norm_eps, documents, spread)
 
 
 class Llama(nn.Module):
@@ -161,9 +155,19 @@ class Llama(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.Parameter(torch.ones(shape.width))
         self.untied_head = None if shape.tied else nn.Parameter(torch.empty(shape.vocab, shape.width))
-        cos, sin = rotary_table(shape.context, shape.head_dim, shape.rope_theta)
+        cos, sin = rotary_table(shape.context, shape.head_dim, shape.rope_theta, shape.rope_scaling)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+
+    @torch.no_grad()
+    def set_rope(self, theta: float, scaling: RopeScaling | None = None) -> None:
+        """Turn to other rotary frequencies from the next forward pass on, as stages of longer context do.
+
+        The shape keeps those that the model was made with. The tables are overwritten, so compiled graphs stay.
+        """
+        tables = rotary_table(self.shape.context, self.shape.head_dim, theta, scaling)
+        for buffer, table in zip((self.cos, self.sin), tables, strict=True):
+            buffer.copy_(table)  # type: ignore[operator]
 
     def initialise(self, seed: int) -> Llama:
         """Fill the parameters from one seed, in a fixed order, on the CPU; returns the model."""
@@ -191,8 +195,11 @@ class Llama(nn.Module):
         """The output matrix (vocab, width): the embedding itself when tied."""
         return self.embedding if self.untied_head is None else self.untied_head
 
-    def hidden(self, tokens: Tensor, arriving: Tensor | None = None) -> Tensor:
+    def hidden(self, tokens: Tensor, documents: Tensor | None = None, arriving: Tensor | None = None) -> Tensor:
         """Final normalised states (batch, time, width) of token ids (batch, time), before the output head.
+
+        ``documents`` (batch, time), integers, says which document of its row each token is of: a token sees those of
+        its own only, up to itself. A document is a run of equal ids. Positions are the row's all the same.
 
         Of a model that is spread over ranks, the states of this one's part of the sequence; a pipeline's stage takes
         what is ``arriving`` from the one before, and all but the last give what goes to the next.
@@ -206,13 +213,14 @@ class Llama(nn.Module):
         if x is None:
             x = spread.embed(spread.local(tokens), self.embedding, self.compute)
         apply = compiled_block() if self.compiled else block
+        mask = documents if documents is None or spread.context.count > 1 else mask_for(documents, self.shape.head_dim)
         for layer in self.blocks:
             if self.recompute == "blocks":
-                x = checkpoint(layer, x, cos, sin, apply, use_reentrant=False, preserve_rng_state=False)
+                x = checkpoint(layer, x, cos, sin, apply, mask, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = layer(x, cos, sin, apply)
+                x = layer(x, cos, sin, apply, mask)
         return spread.enter(rms_norm(x, self.norm, self.shape.norm_eps)) if spread.last else x
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (batch, time, vocab) of token ids (batch, time)."""
-        return F.linear(self.hidden(tokens), self.head.to(self.compute))
+    def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
+        """Logits (batch, time, vocab) of token ids (batch, time), of ``documents`` as in :meth:`hidden`."""
+        return F.linear(self.hidden(tokens, documents), self.head.to(self.compute))

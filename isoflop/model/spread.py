@@ -19,7 +19,7 @@ import torch.distributed._functional_collectives as collectives
 import torch.nn.functional as F
 from torch import Tensor
 
-from isoflop.model.attention import causal_attention
+from isoflop.model.attention import Mask, causal_attention
 from isoflop.model.cuts import part
 
 
@@ -89,13 +89,14 @@ class Spread:
         early, late, size = self.chunks(x.shape[dim])
         return torch.cat([x.narrow(dim, early * size, size), x.narrow(dim, late * size, size)], dim)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, documents: Tensor | None = None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, documents: Mask = None) -> Tensor:
         """Causal attention of this rank's queries to all keys; each (batch, heads, time / ranks, head_dim).
 
-        ``documents`` (batch, time) are the whole sequence's.
+        ``documents`` are the whole sequence's, as a tensor under context parallelism.
         """
         if self.context.count == 1:
-            return causal_attention(q, k, v)
+            return causal_attention(q, k, v, documents)
+        assert documents is None or isinstance(documents, Tensor)
         keys, values = self.gathered(torch.stack((k, v)))
         early, late, size = self.chunks(keys.shape[2])
         ends = ((early + 1) * size, (late + 1) * size)

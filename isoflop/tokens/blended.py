@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from isoflop.tokens.apportion import Apportionment
 from isoflop.tokens.dataset import TokenDataset
-from isoflop.tokens.loader import Loader, Packing, document_ids
+from isoflop.tokens.loader import Batch, Loader, Packing, document_ids
 from isoflop.tokens.mixture import Mixture, Source
 
 Stages = Sequence[tuple[int, float, int]]  # start, end and context of each stage of a run, in tokens
@@ -145,7 +145,7 @@ class BlendedLoader:
         """How many targets those samples have that are no padding."""
         return sum(stretch.targets(first, last) for stretch, first, last in self._across(first_sample, count))
 
-    def document_ids(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+    def document_ids(self, batch: Batch) -> Batch:
         """Which document of its row each token belongs to, as ``Loader.document_ids``."""
         return document_ids(batch, self._bos)
 

@@ -17,7 +17,7 @@ padding and of one context for the whole run. ``document_ids`` lets a model mask
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from isoflop.tokens.order import Order, Permutation
 from isoflop.tokens.packing import PADDING, Plan
 
 Packing = Literal["cut", "fit"]
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Loader:
         tokens = self._at(np.arange(count) * self.samples_per_epoch // count)
         return FixedSamples(tokens, int(self._byte_lengths[tokens[:, 1:]].sum()))
 
-    def document_ids(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+    def document_ids(self, batch: Batch) -> Batch:
         """Which document of its row each token belongs to, counted from 0, −1 for padding; the shape of ``batch``."""
         return document_ids(batch, self._bos)
 
@@ -140,8 +141,14 @@ class Loader:
         return self._tokens.windows(positions * self.context, self.context + 1)
 
 
-def document_ids(batch: NDArray[np.int64], bos: int) -> NDArray[np.int64]:
-    """Which document of its row each token of ``batch`` belongs to, counted from 0; −1 for padding."""
-    starts = batch == bos
+def document_ids(batch: Batch, bos: int) -> Batch:
+    """Which document of its row each token of ``batch`` belongs to, counted from 0; −1 for padding.
+
+    ``batch`` (count, time) is an array, or anything like one: on a device the ids are counted there.
+    """
+    tokens: Any = batch
+    starts = tokens == bos
     starts[:, 0] = False
-    return np.where(batch == PADDING, -1, np.cumsum(starts, axis=1))
+    ids = starts.cumsum(1)
+    ids[tokens == PADDING] = -1
+    return cast(Batch, ids)

@@ -42,6 +42,8 @@ class TrainConfig:
         mixture: several such folders and their shares over the run, instead of one (``tokens.mixture``).
         packing: ``cut`` for sequences cut from the stream of documents, ``fit`` for documents packed into them whole,
             with a little padding, which counts among the run's tokens but is no target (``tokens.packing``).
+        document_mask: whether a token sees those of its own document only, in training and in validation; without it
+            also the documents before it in its sequence, as is usual.
         micro_tokens: tokens per forward pass; a batch is accumulated from equal pieces of at most this size.
         read_ahead: how many reads, of about 65,000 tokens at most, a thread does beforehand; changes no batch.
         precision: compute type; ``auto`` is bf16 where the hardware multiplies it natively, else fp32.
@@ -65,6 +67,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     seed: int = 0
     packing: Packing = "cut"
+    document_mask: bool = False
     micro_tokens: int = 1024
     read_ahead: int = 2
     recompute: Recompute = "none"

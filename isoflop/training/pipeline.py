@@ -55,13 +55,13 @@ def one_forward_one_backward(model: Llama, batches: Iterable[Tensor], piece: Pie
     return loss
 
 
-def pass_through(model: Llama, tokens: Tensor) -> Tensor:
+def pass_through(model: Llama, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
     """States of token ids (batch, time): the model's own on the last stage, what goes to the next on the others."""
     stage = Stage(model)
     if stage.alone:
-        return model.hidden(tokens)
+        return model.hidden(tokens, documents)
     arriving, _ = stage.exchange(expected=[F.pad(tokens, (0, 1))])
-    states = model.hidden(tokens, arriving=arriving)
+    states = model.hidden(tokens, documents, arriving)
     stage.exchange(onward=states)
     return states
 

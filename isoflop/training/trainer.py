@@ -143,10 +143,12 @@ class Trainer:
     def accumulate(self, consumed: int, size: int) -> Tensor:
         """Add this rank's share of the batch's gradient to the parameters; returns its share of the loss."""
         padded, targets, spread = self.config.packing == "fit", self.targets(consumed, size), self.model.spread
+        loader = self.loaders[self.config.contexts.at(consumed)]
 
         def piece(tokens: Tensor, arriving: Tensor | None) -> Tensor:
             inputs = tokens[:, :-1].clamp(min=0) if padded else tokens[:, :-1]
-            states = self.model.hidden(inputs, arriving=arriving)
+            documents = loader.document_ids(tokens[:, :-1]) if self.config.document_mask else None
+            states = self.model.hidden(inputs, documents, arriving)
             if not spread.last:
                 return states
             aims = spread.local(tokens[:, 1:])

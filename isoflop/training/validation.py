@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from isoflop.model.llama import Llama
 from isoflop.tokens.dataset import TokenDataset
-from isoflop.tokens.loader import Loader
+from isoflop.tokens.loader import Loader, document_ids
 from isoflop.training.config import TrainConfig
 from isoflop.training.loss import cross_entropy
 from isoflop.training.pipeline import pass_through
@@ -31,17 +31,22 @@ LOSS, BPB = "validation_loss", "validation_bpb"
 
 @dataclass(frozen=True)
 class Validation:
-    """Fixed sequences (count, context + 1), the UTF-8 bytes their targets stand for, and tokens per forward pass."""
+    """Fixed sequences (count, context + 1), the UTF-8 bytes their targets stand for, and tokens per forward pass.
+
+    With ``bos`` documents, which begin with it, do not see each other.
+    """
 
     tokens: Tensor
     text_bytes: int
     micro_tokens: int
+    bos: int | None = None
 
     @classmethod
     def build(cls, dataset: TokenDataset, config: TrainConfig) -> Validation:
         """The fixed sample that a config asks for; a whole number of equal batches, so that one graph serves."""
         tokens = config.validation_tokens // len(config.sources)
-        return cls.of(dataset, "validation", tokens, config.shape.context, config.micro_tokens)
+        sample = cls.of(dataset, "validation", tokens, config.shape.context, config.micro_tokens)
+        return replace(sample, bos=dataset.tokenizer.bos) if config.document_mask else sample
 
     @classmethod
     def of(cls, dataset: TokenDataset, split: str, tokens: int, context: int, micro_tokens: int) -> Validation:
@@ -67,7 +72,8 @@ class Validation:
         batches = torch.split(sequences, max(1, self.micro_tokens // context))
         for batch, weight in ranks.deal(batches):
             tokens = batch.to(device)
-            hidden = pass_through(model, tokens[:, :-1]).detach()
+            documents = None if self.bos is None else document_ids(tokens[:, :-1], self.bos)
+            hidden = pass_through(model, tokens[:, :-1], documents).detach()
             if model.spread.last:
                 targets = model.spread.local(tokens[:, 1:])
                 with torch.no_grad():
