@@ -20,6 +20,5 @@ for path in map(Path, sys.argv[1:]):
     try:
         train(Run(path).config, path)
     except ValueError as error:
-        import traceback; traceback.print_exc()
         (path / f"error{os.environ['RANK']}.txt").write_text(str(error))
 dist.destroy_process_group()

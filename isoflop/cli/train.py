@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from itertools import pairwise
@@ -70,6 +71,8 @@ def main(arguments: list[str]) -> None:
     with console() as report:
         ranks = 1 if a.threads else a.ranks
         summary = train_here(config, a.run, report, ranks, accept_changed_data=a.accept_changed_data)
+    if int(os.environ.get("RANK", "0")):
+        return  # torchrun's first process speaks for all
     if a.json:
         print(json.dumps(summary))
     else:

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isoflop.model.collectives import Axis
 from isoflop.model.cuts import Cut, cuts
 from isoflop.model.llama import Llama
 from isoflop.model.rotary import rotary_table
-from isoflop.model.spread import Axis, Spread
+from isoflop.model.spread import Spread
 from isoflop.planning.parallel import Parallel
 from isoflop.planning.shape import Shape
 

@@ -5,32 +5,21 @@ one process. Tensor-parallel ranks hold narrower matrices and, between them, eac
 half of a block gathers the sequence, leaving it adds up and scatters (Korthikanti et al. 2022, arXiv 2205.05198).
 Context-parallel ranks hold the chunks r and 2·ranks − 1 − r of every sequence, so that causal work is even, and gather
 keys and values before attention (Llama 3, arXiv 2407.21783, section 3.3.2); gradients of those are added up in fp32.
-Collectives are torch's functional ones, which autograd and the compiler know. Left out: overlapping messages with
+Left out: overlapping messages with
 products, ring attention; a document mask under context parallelism is dense, (queries of the rank × keys).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.distributed._functional_collectives as collectives
 import torch.nn.functional as F
 from torch import Tensor
 
 from isoflop.model.attention import Mask, causal_attention
+from isoflop.model.collectives import Axis, Gather, Scatter, reduced
 from isoflop.model.cuts import part
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One process's place among those that split something: its rank, their count and their group."""
-
-    rank: int = 0
-    count: int = 1
-    group: Any = None
-
 
 ALONE = Axis()
 
@@ -61,13 +50,13 @@ class Spread:
         """From a stretch of the sequence (batch, time / ranks, width) to all of it, before matrices that are split."""
         if self.tensor.count == 1:
             return x
-        return collectives.all_gather_tensor_autograd(x.contiguous(), 1, self.tensor.group)
+        return Gather.apply(x, 1, self.tensor, x.dtype)  # type: ignore[no-any-return,no-untyped-call]
 
     def leave(self, x: Tensor) -> Tensor:
         """The sum over ranks of what their matrices made, and of that this rank's stretch of the sequence."""
         if self.tensor.count == 1:
             return x
-        return collectives.reduce_scatter_tensor_autograd(x.contiguous(), "sum", 1, self.tensor.group)
+        return Scatter.apply(x, 1, self.tensor)  # type: ignore[no-any-return,no-untyped-call]
 
     def embed(self, tokens: Tensor, embedding: Tensor, dtype: torch.dtype) -> Tensor:
         """Rows (batch, time / ranks, width) of the embedding, of which a rank holds those of its part of the ids."""
@@ -109,7 +98,7 @@ class Spread:
     def gathered(self, x: Tensor) -> Tensor:
         """All chunks of x (…, time / ranks, head_dim) in the order of the sequence."""
         count, size = self.context.count, x.shape[-2] // 2
-        flat = GatherExactly.apply(x.movedim(-2, 0).contiguous(), self.context.group)
+        flat = Gather.apply(x.movedim(-2, 0), 0, self.context, torch.float32)  # type: ignore[no-untyped-call]
         chunks = flat.unflatten(0, (count, 2, size))
         return torch.cat((chunks[:, 0], chunks[:, 1].flip(0))).flatten(0, 1).movedim(0, -2)
 
@@ -120,17 +109,11 @@ class Spread:
 
     def largest(self, x: Tensor) -> Tensor:
         """The largest over tensor-parallel ranks, which hold parts of the vocabulary. Outside autograd."""
-        return self.reduced(x, "max")
+        return x if self.tensor.count == 1 else reduced(x, "max", self.tensor)
 
     def total(self, x: Tensor) -> Tensor:
         """The sum over tensor-parallel ranks. Outside autograd."""
-        return self.reduced(x, "sum")
-
-    def reduced(self, x: Tensor, how: str) -> Tensor:
-        """x by an operation over the tensor-parallel ranks."""
-        if self.tensor.count == 1:
-            return x
-        return collectives.wait_tensor(collectives.all_reduce(x, how, self.tensor.group))
+        return x if self.tensor.count == 1 else reduced(x, "sum", self.tensor)
 
 
 WHOLE = Spread()
@@ -144,19 +127,3 @@ def tail_attention(q: Tensor, k: Tensor, v: Tensor, documents: Tensor | None = N
     if documents is not None:
         seen = seen & (documents[:, None, keys - queries : keys, None] == documents[:, None, None, :keys])
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=q.shape[1] > k.shape[1])
-
-
-class GatherExactly(torch.autograd.Function):
-    """All ranks' parts one after another along dimension 0; their gradients are added up in fp32."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Any) -> Tensor:
-        """Gather in x's own type."""
-        ctx.group = group
-        return collectives.wait_tensor(collectives.all_gather_tensor(x, 0, group))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        """This rank's part of the sum of all ranks' gradients."""
-        summed = collectives.reduce_scatter_tensor(grads[0].float().contiguous(), "sum", 0, ctx.group)
-        return collectives.wait_tensor(summed).to(grads[0].dtype), None

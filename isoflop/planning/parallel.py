@@ -60,9 +60,10 @@ class Parallel:
         """Copies in a world of so many processes; a ValueError where it does not divide into them."""
         copies = self.replicate or world // self.one_copy
         if copies * self.one_copy != world or copies == 0:
+            needed = self.one_copy * self.replicate or f"a multiple of {self.one_copy}"
             raise ValueError(
-                f"{world} process{'es' if world > 1 else ''} cannot be arranged as {self}; start "
-                f"{self.one_copy * max(1, self.replicate)}, for example by torchrun --nproc-per-node, or change parallel"
+                f"{world} process{'es' if world > 1 else ''} cannot be arranged as {self}; start {needed}, for example "
+                f"by torchrun --nproc-per-node, or change parallel"
             )
         return copies
 

@@ -80,7 +80,7 @@ class TrainConfig:
     keep: tuple[int, ...] = ()
     branch: Branch | None = None
     context: ContextRamp | None = None
-    parallel: Parallel = Parallel()
+    parallel: Parallel = field(default_factory=Parallel)
 
     def __post_init__(self) -> None:
         """Refuse a run without data or with two kinds of it, and contexts that do not fit the shape or the batches."""

@@ -1,8 +1,8 @@
 """Tensors made whole from the parts that processes hold, and cut into parts again, so that checkpoints know no layout.
 
-One tensor at a time is gathered over the ranks that shard it, and sent over a gloo group of CPUs to the leading process,
-which writes it where its cut says. The leading host needs memory for all that is kept; the others for one tensor. Cutting
-needs no message: every process reads the whole tensor and keeps its part.
+One tensor at a time is gathered over the ranks that shard it, and sent over a gloo group of CPUs to the leading
+process, which writes it where its cut says. The leading host needs memory for all that is kept; the others for one
+tensor. Cutting needs no message: every process reads the whole tensor and keeps its part.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from isoflop.model.collectives import Axis
 from isoflop.model.cuts import Cut, cuts
-from isoflop.model.spread import Axis
 from isoflop.planning.shape import Shape
 
 Listing = list[tuple[str, tuple[int, ...], torch.dtype]]

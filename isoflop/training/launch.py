@@ -67,7 +67,9 @@ def train_here(
     run = Run(path)
     run.start(config)
     if run.summary is None:
-        train_with([cores[rank % len(cores)] for rank in range(count)], path, report, accept_changed_data=accept_changed_data)
+        train_with(
+            [cores[rank % len(cores)] for rank in range(count)], path, report, accept_changed_data=accept_changed_data
+        )
     assert run.summary is not None
     return run.summary
 

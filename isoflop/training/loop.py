@@ -69,7 +69,7 @@ def loop(trainer: Trainer, metrics: Metrics | None, stopped: Callable[[], bool],
         if metrics is not None:
             metrics.write(**line)
         report(label, now, total)
-        if now in config.keep or stop or time.monotonic() - saved > config.checkpoint_seconds:
+        if trainer.ranks.agree(now in config.keep or stop or time.monotonic() - saved > config.checkpoint_seconds):
             trainer.save()
             saved = time.monotonic()
         if stop:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from isoflop.model.spread import WHOLE, Spread
-
 from isoflop.tokens.packing import PADDING
 
 CHUNK_ELEMENTS = 1 << 20  # logits held at once: 4 MB in fp32, about a core's share of cache

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
+from isoflop.model.collectives import Axis
 from isoflop.model.cuts import cuts
 from isoflop.model.laid_out import initialise, lay_out, outline
 from isoflop.model.llama import Llama
-from isoflop.model.spread import Axis, Spread
+from isoflop.model.spread import Spread
 from isoflop.planning.parallel import Parallel
 from isoflop.planning.shape import Shape
 from isoflop.training.gathering import Gathering, local, part_of
@@ -41,6 +42,7 @@ class Mesh(Ranks):
     parallel: Parallel = field(default_factory=Parallel)
     world: Axis = field(default_factory=Axis)
     spread: Spread = field(default_factory=Spread)
+    device: torch.device = field(kw_only=True)
     copies: Any = None
     """The mesh (replicate, shard) of ranks with the same part; context-parallel ones share its sharding."""
     alike: Any = None
@@ -54,7 +56,9 @@ class Mesh(Ranks):
         p = parallel
         grid = torch.arange(world).view(p.pipeline, p.copies(world), p.shard, p.context, p.tensor)
         axes = DeviceMesh(device.type, grid, mesh_dim_names=AXES)
-        copies = DeviceMesh(device.type, grid.flatten(2, 3), mesh_dim_names=("pipeline", "replicate", "shard", "tensor"))
+        copies = DeviceMesh(
+            device.type, grid.flatten(2, 3), mesh_dim_names=("pipeline", "replicate", "shard", "tensor")
+        )
         alike = DeviceMesh(device.type, grid.flatten(1, 3), mesh_dim_names=("pipeline", "alike", "tensor"))
         tensor, context, stages = (
             Axis(axes.get_local_rank(name), axes[name].size(), axes.get_group(name))
@@ -68,6 +72,7 @@ class Mesh(Ranks):
             parallel=parallel,
             world=Axis(dist.get_rank(), world),
             spread=Spread(tensor, context, stages, shape.vocab),
+            device=device,
             copies=copies["replicate", "shard"] if grid.shape[1] > 1 else copies["shard"],
             alike=alike.get_group("alike"),
             holders=dist.new_group(grid[:, 0, 0, 0].flatten().tolist(), backend="gloo"),
@@ -93,6 +98,12 @@ class Mesh(Ranks):
         sum_over(None, *tensors)
         for tensor in tensors:  # tensor-parallel ranks have the same
             tensor /= self.spread.tensor.count
+
+    def agree(self, wish: bool) -> bool:
+        """Whether any process wishes so: clocks differ, and what all must do together none may begin alone."""
+        wishes = torch.tensor(float(wish), device=self.device)
+        dist.all_reduce(wishes)
+        return bool(wishes)
 
     def build(self, shape: Shape, seed: int, device: torch.device, **options: Any) -> Llama:
         """This process's part of a model, initialised and sharded."""
@@ -182,4 +193,3 @@ class Mesh(Ranks):
         each = -(-len(items) // self.count)
         for index in range(self.rank * each, (self.rank + 1) * each):
             yield items[min(index, len(items) - 1)], float(index < len(items))
-

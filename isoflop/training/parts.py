@@ -7,7 +7,7 @@ a part whose tensors are spread over ranks gathers them; only the leading one wr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -37,7 +37,7 @@ class Weights:
     """The parameters of a model, by name; each of ``ranks`` may hold a part of them."""
 
     model: nn.Module
-    ranks: Ranks = Ranks()
+    ranks: Ranks = field(default_factory=Ranks)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every parameter."""
@@ -63,7 +63,7 @@ class Moments:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    ranks: Ranks = Ranks()
+    ranks: Ranks = field(default_factory=Ranks)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor that the optimiser keeps."""

@@ -80,6 +80,10 @@ class Ranks:
         """This process's part of a model, initialised: all of it."""
         return Llama(shape, **options).initialise(seed).to(device)
 
+    def agree(self, wish: bool) -> bool:
+        """Whether all are to do what takes all of them: saving, where each has a part. Here, each does as it wishes."""
+        return wish
+
     def complete(self, model: nn.Module, *scalars: Tensor) -> None:
         """Make the gradients those of the whole batch, and sum the scalars, in one message."""
         self.add(*gradients(model), *scalars)

@@ -152,9 +152,7 @@ class Trainer:
             if not spread.last:
                 return states
             aims = spread.local(tokens[:, 1:])
-            nats = cross_entropy(
-                states, self.model.head, aims, fast=self.model.compiled, padded=padded, spread=spread
-            )
+            nats = cross_entropy(states, self.model.head, aims, fast=self.model.compiled, padded=padded, spread=spread)
             return nats / targets
 
         return one_forward_one_backward(self.model, self.micro_batches(consumed, size), piece)
