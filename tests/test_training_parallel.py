@@ -112,7 +112,7 @@ def torchrun(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr[:4000]
 
 
-def assert_same_run(ours: Path, theirs: Path, rtol: float = 1e-5, weights: float = 1e-4) -> None:
+def assert_same_run(ours: Path, theirs: Path, rtol: float = 1e-5, weights: float = 1e-3) -> None:
     """Loss and gradient norm of every step are equal, and so are validation and the last weights."""
     one, other = Run(ours), Run(theirs)
     assert one.summary is not None
@@ -120,7 +120,7 @@ def assert_same_run(ours: Path, theirs: Path, rtol: float = 1e-5, weights: float
     assert [line["tokens"] for line in one.metrics()] == [line["tokens"] for line in other.metrics()]
     for a, b in zip(one.metrics(), other.metrics(), strict=True):
         assert b["loss"] == pytest.approx(a["loss"], rel=rtol)
-        assert b["gradient_norm"] == pytest.approx(a["gradient_norm"], rel=10 * rtol)
+        assert b["gradient_norm"] == pytest.approx(a["gradient_norm"], rel=rtol)
     assert other.summary["validation_loss"] == pytest.approx(one.summary["validation_loss"], rel=rtol)
     ends = [checkpoint.latest(path) for path in (ours, theirs)]
     wanted, found = (load_file(end / "model.safetensors") for end in ends if end)

@@ -43,7 +43,7 @@ class Cut:
     def put(self, whole: Tensor, local: Tensor, rank: int, count: int) -> None:
         """Write a rank's part where it belongs in the whole tensor."""
         pieces = self.pieces(rank, count)
-        for (first, length), piece in zip(pieces, local.split([p[1] for p in pieces], self.dim), strict=True):
+        for (first, length), piece in zip(pieces, torch.split(local, [p[1] for p in pieces], self.dim), strict=True):
             whole.narrow(self.dim, first, length).copy_(piece)
 
     def whole(self, local: torch.Size) -> torch.Size:

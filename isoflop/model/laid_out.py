@@ -35,10 +35,9 @@ def lay_out(shape: Shape, parallel: Parallel, spread: Spread, **options: Any) ->
     for index in set(range(shape.layers)) - set(mine):
         delattr(model.blocks, str(index))  # which leaves the others their names
     if not spread.last:
-        model.register_parameter("norm", None)
-        model.register_parameter("untied_head", None)
+        model.norm = model.untied_head = None  # type: ignore[assignment]
     if not spread.first and not (spread.last and shape.tied):
-        model.register_parameter("embedding", None)
+        model.embedding = None  # type: ignore[assignment]
     tables = rotary_table(shape.context, shape.head_dim, shape.rope_theta, shape.rope_scaling)
     for name, table in zip(("cos", "sin"), tables, strict=True):
         model.register_buffer(name, table, persistent=False)
