@@ -84,11 +84,11 @@ class Ranks:
         """Whether all are to do what takes all of them: saving, where each has a part. Here, each does as it wishes."""
         return wish
 
-    def complete(self, model: nn.Module, *scalars: Tensor) -> None:
+    def complete(self, model: Llama, *scalars: Tensor) -> None:
         """Make the gradients those of the whole batch, and sum the scalars, in one message."""
         self.add(*gradients(model), *scalars)
 
-    def clip(self, model: nn.Module, limit: float) -> Tensor:
+    def clip(self, model: Llama, limit: float) -> Tensor:
         """Scale the gradient down to a norm of ``limit`` where it is larger; returns the norm before."""
         return torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
 
