@@ -54,7 +54,8 @@ def attention(
     projected = F.linear(x, qkv.to(x.dtype)).view(batch, time, heads + 2 * kv_heads, -1)
     q, k, v = torch.split(projected, [heads, kv_heads, kv_heads], 2)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-    mixed = spread.attend(*(t.transpose(1, 2).contiguous() for t in (q, k, v)), documents)
+    q, k, v = (t.transpose(1, 2).contiguous() for t in (q, k, v))
+    mixed = spread.attend(q, k, v, documents)
     return F.linear(mixed.transpose(1, 2).reshape(batch, time, -1), out.to(x.dtype))
 
 
