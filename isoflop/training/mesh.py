@@ -177,6 +177,12 @@ class Mesh(Ranks):
         whole_here = name.rsplit(".", 1)[-1] not in cuts(model.shape)
         return not (copy or again or (whole_here and self.spread.tensor.rank))
 
+    def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """This process's parameters by name; those that a pass without gradients left gathered are sharded again."""
+        if isinstance(model, FSDPModule):
+            model.reshard()
+        return super().parameters(model)
+
     def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Whole tensors on the CPU of the leading process from all processes' parts of them; nothing elsewhere."""
         return Gathering(self.shape, self.spread.tensor, self.holders, self.holds, self.leads).gather(tensors)

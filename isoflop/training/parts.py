@@ -41,7 +41,7 @@ class Weights:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every parameter."""
-        found = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        found = {name: parameter.detach() for name, parameter in self.ranks.parameters(self.model).items()}
         return self.ranks.gather(found)
 
     def record(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Weights:
         if error := mismatch(self.ranks.whole_shapes(self.model), {n: t.shape for n, t in tensors.items()}):
             raise ValueError(f"it is the checkpoint of another model: {error}; use the config of its own run")
         with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
+            for name, parameter in self.ranks.parameters(self.model).items():
                 parameter.copy_(self.ranks.part(name, tensors[name], parameter))
 
 
@@ -69,7 +69,7 @@ class Moments:
         """Every tensor that the optimiser keeps."""
         found = {
             f"{name}/{key}": value.detach()
-            for name, parameter in self.model.named_parameters()
+            for name, parameter in self.ranks.parameters(self.model).items()
             for key, value in self.optimizer.state[parameter].items()
         }
         return self.ranks.gather(found)
@@ -80,7 +80,7 @@ class Moments:
 
     def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Give every parameter its state."""
-        parameters = dict(self.model.named_parameters())
+        parameters = self.ranks.parameters(self.model)
         for key, value in tensors.items():
             name, field = key.rsplit("/", 1)
             if name in parameters:

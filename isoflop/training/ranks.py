@@ -96,6 +96,10 @@ class Ranks:
         """This rank's share of batches to measure, and their weight, which is 1."""
         return ((item, 1.0) for item in items[slice(*self.share(0, len(items)))])
 
+    def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """This process's parameters by name, as the optimiser knows them."""
+        return dict(model.named_parameters())
+
     def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Whole tensors on the leading process, of which each process has a part: here, all have all.
 
