@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from isoflop.planning.parallel import Parallel
 from isoflop.processors import processors
 from isoflop.training.config import TrainConfig
 from isoflop.training.launch import cause, ranks_of, together, train_here
@@ -23,6 +24,16 @@ def test_processes_are_as_many_as_the_last_batch_feeds(tiny_config: Make, monkey
         assert ranks_of(config) == expected
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert ranks_of(config) == 1
+
+
+def test_layout_that_splits_the_model_has_the_processes_it_needs(
+    tiny_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for layout, expected in ((Parallel(tensor=4), 4), (Parallel(replicate=3, shard=2), 6), (Parallel(pipeline=2), 2)):
+        monkeypatch.setattr("isoflop.training.launch.processors", lambda: [0, 1])
+        assert ranks_of(tiny_config(parallel=layout)) == expected
+    monkeypatch.setattr("isoflop.training.launch.processors", lambda: list(range(9)))
+    assert ranks_of(tiny_config(parallel=Parallel(shard=2, tensor=2))) == 8
 
 
 def test_more_processes_than_processors_are_refused(tiny_config: Make, tmp_path: Path) -> None:

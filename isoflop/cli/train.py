@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,8 @@ def main(arguments: list[str]) -> None:
             return train_here(config, a.run, report, ranks, accept_changed_data=a.accept_changed_data, log_to=a.log_to)
 
     summary = supervise(a.run, work) if a.supervise else work()
+    if int(os.environ.get("RANK", "0")):
+        return  # torchrun's first process speaks for all
     if a.json:
         print(json.dumps(summary))
     else:

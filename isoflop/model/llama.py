@@ -17,7 +17,7 @@ has it) and KV caches (they come with the inference room).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -26,10 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from isoflop.model.attention import Mask, causal_attention
+from isoflop.model.attention import Mask
 from isoflop.model.experts import mixture
 from isoflop.model.flex import mask_for
 from isoflop.model.rotary import rotary_table, rotate
+from isoflop.model.spread import WHOLE, Spread
 from isoflop.planning.layout import Recompute
 from isoflop.planning.rope import RopeScaling
 from isoflop.planning.shape import Shape
@@ -53,19 +54,21 @@ def attention(
     head_norms: tuple[Tensor, Tensor] | None = None,
     eps: float = 0.0,
     cap: float = 0.0,
+    spread: Spread = WHOLE,
 ) -> Tensor:
     """Causal grouped-query self-attention of x (batch, time, width), within ``documents`` where they are given.
 
     ``head_norms`` are the weights (head_dim,) of query and key heads' norms and ``eps`` theirs; ``cap`` bounds scores.
     """
-    batch, time, width = x.shape
-    projected = F.linear(x, qkv.to(x.dtype)).view(batch, time, heads + 2 * kv_heads, width // heads)
+    batch, time, _ = x.shape
+    projected = F.linear(x, qkv.to(x.dtype)).view(batch, time, heads + 2 * kv_heads, -1)
     q, k, v = torch.split(projected, [heads, kv_heads, kv_heads], 2)
     if head_norms is not None:
         q, k = rms_norm(q, head_norms[0], eps), rms_norm(k, head_norms[1], eps)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-    mixed = causal_attention(*(t.transpose(1, 2).contiguous() for t in (q, k, v)), documents, cap)
-    return F.linear(mixed.transpose(1, 2).reshape(batch, time, width), out.to(x.dtype))
+    q, k, v = (t.transpose(1, 2).contiguous() for t in (q, k, v))
+    mixed = spread.attend(q, k, v, documents, cap)
+    return F.linear(mixed.transpose(1, 2).reshape(batch, time, -1), out.to(x.dtype))
 
 
 def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
@@ -90,10 +93,13 @@ def block(
     documents: Mask = None,
     head_norms: tuple[Tensor, Tensor] | None = None,
     cap: float = 0.0,
+    spread: Spread = WHOLE,
 ) -> Tensor:
-    """One decoder block on x (batch, time, width)."""
-    x = x + attention(rms_norm(x, norm1, eps), qkv, out, cos, sin, heads, kv_heads, documents, head_norms, eps, cap)
-    return x + swiglu(rms_norm(x, norm2, eps), gate_up, down)
+    """One decoder block on x (batch, time, width); of one that is spread over ranks, this one's part."""
+    seen = spread.enter(rms_norm(x, norm1, eps))
+    mixed = attention(seen, qkv, out, cos, sin, heads, kv_heads, documents, head_norms, eps, cap, spread)
+    x = x + spread.leave(mixed)
+    return x + spread.leave(swiglu(spread.enter(rms_norm(x, norm2, eps)), gate_up, down))
 
 
 def expert_block(
@@ -141,7 +147,7 @@ class Block(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.spread = shape, WHOLE
         width, kv_width, ffn = shape.width, shape.kv_width, shape.ffn
         self.norm1 = nn.Parameter(torch.ones(width))
         self.qkv = nn.Parameter(torch.empty(width + 2 * kv_width, width))
@@ -156,14 +162,17 @@ class Block(nn.Module):
             self.q_norm = nn.Parameter(torch.ones(shape.head_dim))
             self.k_norm = nn.Parameter(torch.ones(shape.head_dim))
 
-    def initialise(self, generator: torch.Generator) -> None:
-        """Normal with variance 1/fan-in; the two matrices that write to the stream are scaled by 1/√(2·layers)."""
+    def matrices(self) -> Iterator[tuple[nn.Parameter, float]]:
+        """Matrices and the deviations they begin with.
+
+        The variance is 1/fan-in; the two matrices that write to the stream are scaled by 1/√(2·layers).
+        """
         routers = () if self.shape.experts is None else (self.router,)
         for matrix in (self.qkv, self.out, self.gate_up, self.down, *routers):
             std = matrix.shape[-1] ** -0.5
             if matrix is self.out or matrix is self.down:
                 std /= math.sqrt(2 * self.shape.layers)
-            nn.init.normal_(matrix, 0.0, std, generator=generator)
+            yield matrix, std
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, apply: Callable[..., Any] = block, documents: Mask = None
@@ -172,9 +181,10 @@ class Block(nn.Module):
         s = self.shape
         weights = (self.norm1, self.qkv, self.out, self.norm2, self.gate_up, self.down)
         head_norms = (self.q_norm, self.k_norm) if s.qk_norm else None
-        experts = () if s.experts is None else (self.router, s.experts.active)
-        constants = (s.heads, s.kv_heads, s.norm_eps)
-        return apply(x, *weights, cos, sin, *constants, documents, head_norms, s.attention_cap, *experts)
+        rest = (self.spread,) if s.experts is None else (self.router, s.experts.active)
+        ranks = self.spread.tensor.count
+        constants = (s.heads // ranks, s.kv_heads // ranks, s.norm_eps)
+        return apply(x, *weights, cos, sin, *constants, documents, head_norms, s.attention_cap, *rest)
 
 
 class Routing(NamedTuple):
@@ -205,6 +215,7 @@ class Llama(nn.Module):
     ) -> None:
         super().__init__()
         self.shape, self.compute, self.compiled, self.recompute = shape, compute, compiled, recompute
+        self.spread = WHOLE
         self.embedding = nn.Parameter(torch.empty(shape.vocab, shape.width))
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.Parameter(torch.ones(shape.width))
@@ -227,30 +238,45 @@ class Llama(nn.Module):
     def initialise(self, seed: int) -> Llama:
         """Fill the parameters from one seed, in a fixed order, on the CPU; returns the model."""
         generator = torch.Generator().manual_seed(seed)
-        nn.init.normal_(self.embedding, 0.0, self.shape.width**-0.5, generator=generator)
-        for layer in self.blocks:
-            layer.initialise(generator)  # type: ignore[operator]
-        if self.untied_head is not None:
-            nn.init.normal_(self.untied_head, 0.0, self.shape.width**-0.5, generator=generator)
+        for matrix, std in self.matrices():
+            nn.init.normal_(matrix, 0.0, std, generator=generator)
         return self
+
+    def matrices(self) -> Iterator[tuple[nn.Parameter, float]]:
+        """What is drawn at the beginning, in this order, and its standard deviation; norms are ones."""
+        yield self.embedding, self.shape.width**-0.5
+        for layer in self.blocks:
+            yield from layer.matrices()  # type: ignore[operator]
+        if self.untied_head is not None:
+            yield self.untied_head, self.shape.width**-0.5
+
+    def hold(self, spread: Spread) -> None:
+        """Compute only this process's part of the network from now on (``model.laid_out`` cuts the weights)."""
+        self.spread = spread
+        for layer in self.blocks:
+            layer.spread = spread  # type: ignore[assignment]
 
     @property
     def head(self) -> nn.Parameter:
         """The output matrix (vocab, width): the embedding itself when tied."""
         return self.embedding if self.untied_head is None else self.untied_head
 
-    def hidden(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
+    def hidden(self, tokens: Tensor, documents: Tensor | None = None, arriving: Tensor | None = None) -> Tensor:
         """Final normalised states (batch, time, width) of token ids (batch, time), before the output head.
 
         ``documents`` (batch, time), integers, says which document of its row each token is of: a token sees those of
         its own only, up to itself. A document is a run of equal ids. Positions are the row's all the same. With experts
         ``routing`` holds what this call did with them.
+
+        Of a model that is spread over ranks, the states of this one's part of the sequence; a pipeline's stage takes
+        what is ``arriving`` from the one before, and all but the last give what goes to the next.
         """
         time = tokens.shape[1]
         if time > self.shape.context:
             raise ValueError(f"{time} tokens do not fit this model's context of {self.shape.context}")
-        cos, sin = self.cos[:time], self.sin[:time]  # type: ignore[index]
-        x = F.embedding(tokens, self.embedding).to(self.compute)
+        spread = self.spread
+        cos, sin = (spread.local(table[:time], 0) for table in (self.cos, self.sin))  # type: ignore[index]
+        x = spread.embed(spread.local(tokens), self.embedding, self.compute) if arriving is None else arriving
         function = block if self.shape.experts is None else expert_block
         apply, mask = compiled_block(function) if self.compiled else function, self.mask(tokens, documents)
         routed = []
@@ -265,13 +291,15 @@ class Llama(nn.Module):
         if self.shape.experts is not None:
             balances, loads = (torch.stack(column) for column in zip(*routed, strict=True))
             self.routing = Routing(self.shape.experts.balance * tokens.numel() * balances.sum(), loads)
-        return rms_norm(x, self.norm, self.shape.norm_eps)
+        return spread.enter(rms_norm(x, self.norm, self.shape.norm_eps)) if spread.last else x
 
     def mask(self, tokens: Tensor, documents: Tensor | None) -> Mask:
         """What attention is given to know documents apart; a GPU's capped scores need a mask even without any."""
         if documents is None and self.shape.attention_cap and tokens.device.type == "cuda":
             documents = torch.zeros_like(tokens)
-        return None if documents is None else mask_for(documents, self.shape.head_dim)
+        if documents is None or self.spread.context.count > 1:
+            return documents
+        return mask_for(documents, self.shape.head_dim)
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
         """Logits (batch, time, vocab) of token ids (batch, time), of ``documents`` as in :meth:`hidden`."""

@@ -27,8 +27,8 @@ PART = "average"
 class Average:
     """The running mean of a model's parameters, of ``count`` states so far."""
 
-    def __init__(self, model: Llama, rule: Averaging) -> None:
-        self.model, self.rule, self.count = model, rule, 0
+    def __init__(self, model: Llama, rule: Averaging, ranks: Ranks) -> None:
+        self.model, self.rule, self.ranks, self.count = model, rule, ranks, 0
         self.means: list[Tensor] = []
 
     @torch.no_grad()
@@ -72,7 +72,7 @@ class Average:
         if not self.count:
             return {}
         with self.in_place():
-            return {name: tensor.clone() for name, tensor in Weights(self.model).tensors().items()}
+            return {name: tensor.clone() for name, tensor in Weights(self.model, self.ranks).tensors().items()}
 
     def record(self) -> dict[str, Any]:
         """How many states it is the mean of, and by which rule."""
@@ -86,5 +86,5 @@ class Average:
             return
         self.means = [torch.zeros_like(parameter) for parameter in self.model.parameters()]
         with self.in_place():
-            Weights(self.model).restore(tensors, {})
+            Weights(self.model, self.ranks).restore(tensors, {})
         self.count = int(record["count"])

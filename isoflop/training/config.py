@@ -8,6 +8,7 @@ from typing import Literal
 from isoflop.planning.averaging import Averaging
 from isoflop.planning.gates import Gate, Gates, places
 from isoflop.planning.layout import Recompute
+from isoflop.planning.parallel import Parallel
 from isoflop.planning.schedule import BatchRamp, ContextRamp, RopeStage, Schedule, check_ropes, rope_at
 from isoflop.planning.shape import Shape
 from isoflop.tokens.loader import Packing
@@ -103,6 +104,7 @@ class TrainConfig:
         teacher: another run whose distributions this one learns from, beside or instead of the tokens.
         noise_scale: measure the gradient noise scale, the batch in tokens beyond which more buys little
             (``training.noise``).
+        parallel: how processes share the work; no part of what the run is, so it may go on under another.
     """
 
     shape: Shape
@@ -136,6 +138,7 @@ class TrainConfig:
     saving: Saving = field(default_factory=Saving)
     guard: Guard = field(default_factory=Guard)
     hang_seconds: float = 0.0
+    parallel: Parallel = field(default_factory=Parallel)
 
     def __post_init__(self) -> None:
         """Refuse a run without data or with two kinds of it, and contexts that do not fit the shape or the batches."""
@@ -150,6 +153,15 @@ class TrainConfig:
                 f"guard.rewinds = {self.guard.rewinds} goes back to checkpoints at known tokens, of which there are "
                 "none; set saving.every_tokens"
             )
+        if not self.parallel.plain and (whole := self.wholes):
+            raise ValueError(
+                f"{whole[0]} needs every process to hold the whole model so far; train with parallel.replicate alone, "
+                f"or without it"
+            )
+        self.refuse_contexts()
+
+    def refuse_contexts(self) -> None:
+        """Refuse contexts that fit neither the shape, the packing nor the batches."""
         if self.packing == "fit" and self.contexts.first != self.shape.context:
             raise ValueError('packing = "fit" plans sequences of one length; with a context that grows, use "cut"')
         if self.contexts.last != self.shape.context:
@@ -168,6 +180,17 @@ class TrainConfig:
                     f"a batch of {size:,} tokens, as at {start:,} tokens, does not hold whole sequences of "
                     f"{context:,}; make batch.first a multiple of the context"
                 )
+
+    @property
+    def wholes(self) -> list[str]:
+        """What of this config is not written for models of which a process holds a part."""
+        asked = {
+            "noise_scale": self.noise_scale,
+            "a teacher": self.teacher is not None,
+            'optimizer.kind = "muon"': self.optimizer.kind == "muon",
+            "gates": self.gates is not None,
+        }
+        return [name for name, wanted in asked.items() if wanted]
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -207,6 +230,14 @@ class TrainConfig:
     def kept(self) -> set[int]:
         """Token counts whose checkpoints are kept: ``keep``, and where gated stages begin, for longer branches."""
         return {*self.keep, *(gate.start for gate in self.gated if not gate.first)}
+
+    @property
+    def batches(self) -> set[tuple[int, int]]:
+        """Every kind of batch in the run, as sequences and their context."""
+        last = self.schedule.tokens
+        grown = (self.batch.align(threshold) for threshold in self.batch.thresholds if threshold < last)
+        starts = {0, *grown, *(stage.start for stage in self.contexts.stages(0, last))}
+        return {(self.batch.at(s) // self.contexts.at(s), self.contexts.at(s)) for s in starts if s < last}
 
     @property
     def flops(self) -> float:

@@ -1,7 +1,8 @@
 """Training with all of one machine: its GPU, or one pinned, one-thread process per processor that share every batch.
 
 On a CPU two processes of one thread each are faster than two threads and easier to predict (docs/lab.md). Costs a
-second or two of starting, and the weights once per process. Left out: several GPUs and several machines, which are
+second or two of starting, and the weights once per process. A layout that splits the model needs as many processes as
+it says, here more than there are processors if need be. Left out: several GPUs and several machines, which are
 torchrun's to start; the loop reads its environment.
 """
 
@@ -39,10 +40,13 @@ LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 def ranks_of(config: TrainConfig) -> int:
     """Processes that train a run here: one where there is a GPU, or where torchrun has started several already.
 
-    On a CPU as many as share the run's last, largest batches; those that an early, small one cannot feed stand idle.
+    On a CPU as many as share the run's last, largest batches; those that an early, small one cannot feed stand idle. A
+    run whose layout splits the model has as many as that says.
     """
     if "WORLD_SIZE" in os.environ or device_for(config.device).type == "cuda":
         return 1
+    if not config.parallel.plain or config.parallel.replicate:
+        return config.parallel.processes(len(processors()))
     last = config.schedule.tokens - 1
     return ranks_for(config.batch.at(last) // config.contexts.at(last))
 
@@ -66,12 +70,14 @@ def train_here(
         return train(config, path, report, accept_changed_data=accept_changed_data, log_to=log_to)
     if count < 1:
         raise ValueError(f"a run is trained by at least one process, not {count}")
-    if count > len(processors()):
-        raise ValueError(f"{count} processes on {len(processors())} processors would only wait for each other")
+    cores = processors()
+    if count > max(len(cores), config.parallel.processes(0)):
+        raise ValueError(f"{count} processes on {len(cores)} processors would only wait for each other")
     run = Run(path)
     run.start(config)
     if run.summary is None:
-        train_with(processors()[:count], path, report, accept_changed_data=accept_changed_data, log_to=log_to)
+        chosen = [cores[rank % len(cores)] for rank in range(count)]
+        train_with(chosen, path, report, accept_changed_data=accept_changed_data, log_to=log_to)
     assert run.summary is not None
     return run.summary
 

@@ -7,6 +7,7 @@ may share the batches (``training.ranks``). SIGUSR1 saves and goes on; a step th
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -51,11 +52,12 @@ def train(
     ``accept_changed_data`` does not allow that.
     """
     run = Run(path)
-    run.start(config)
+    device = device_for(config.device)
+    if int(os.environ.get("RANK", "0")) == 0:
+        run.start(config)
     if (done := run.summary) is not None:
         return done
-    device = device_for(config.device)
-    ranks = Ranks.join(device)
+    ranks = Ranks.join(device, config.parallel, config.shape)
     with locked(path / ".lock") if ranks.leads else nullcontext():
         attempt = Attempt.begin(run, writes=ranks.leads)
         ranks.wait(device)  # until the files are the leader's: all then resume from the same checkpoint
@@ -187,7 +189,7 @@ def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
         **({"data_changes": trainer.data_changes} if trainer.data_changes else {}),
         "precision": str(trainer.model.compute).removeprefix("torch."),
         "compiled": trainer.model.compiled,
-        "threads": torch.get_num_threads() * trainer.ranks.count,
+        "threads": torch.get_num_threads() * trainer.ranks.processes,
         **({"rewinds": [rewind._asdict() for rewind in trainer.sentry.rewinds]} if trainer.sentry.rewinds else {}),
     }
 

@@ -11,12 +11,13 @@ is optimised and the plain cross-entropy come apart with them; both are returned
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 
+from isoflop.model.spread import WHOLE, Spread
 from isoflop.tokens.packing import PADDING
 
 CHUNK_ELEMENTS = 1 << 20  # logits held at once: 4 MB in fp32, about a core's share of cache
@@ -60,20 +61,22 @@ def chunk_gradient(
     padded: bool = False,
     terms: Terms = PLAIN,
     taught: Taught | None = None,
+    spread: Spread = WHOLE,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Summed objective and cross-entropy of one chunk, and the objective's gradients to ``hidden`` and ``head``.
 
     hidden (rows, width) and head (vocab, width) in the compute type, targets (rows,). With ``padded`` a target below 0
-    is none: its row has no loss and no gradient.
+    is none: its row has no loss and no gradient. Of a vocabulary that is ``spread`` over ranks, ``head`` is this
+    rank's rows; the gradient of ``hidden`` is then this rank's part of a sum.
     """
     logits = capped((hidden @ head.T).float(), terms.cap)
-    top = logits.amax(-1, keepdim=True)
+    top = spread.largest(logits.amax(-1, keepdim=True))
     shifted = logits - top
     exponentials = shifted.exp()
-    total = exponentials.sum(-1, keepdim=True)
-    ids = torch.arange(head.shape[0], device=head.device)
+    total = spread.total(exponentials.sum(-1, keepdim=True))
+    ids = torch.arange(head.shape[0], device=head.device) + spread.ids[0]
     hit = ids == targets[:, None]
-    objective = nats = total.log().squeeze(-1) - torch.where(hit, shifted, 0.0).sum(-1)
+    objective = nats = total.log().squeeze(-1) - spread.total(torch.where(hit, shifted, 0.0).sum(-1))
     gradient = exponentials / total - hit.float()
     if taught is not None:
         share, scale = 1 - terms.weight, terms.weight * terms.temperature
@@ -118,6 +121,7 @@ class ChunkedLosses(torch.autograd.Function):
         padded: bool,
         terms: Terms,
         taught: Taught | None,
+        spread: Spread,
     ) -> tuple[Tensor, Tensor]:
         """Sum the losses over chunks of ``rows`` rows and keep both gradients."""
         step = compiled_gradient() if fast else chunk_gradient
@@ -128,7 +132,9 @@ class ChunkedLosses(torch.autograd.Function):
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
             lessons = taught.rows(part) if taught is not None else None
-            wanted, plain, grad_hidden[part], grad = step(hidden[part], weights, targets[part], padded, terms, lessons)
+            wanted, plain, grad_hidden[part], grad = step(
+                hidden[part], weights, targets[part], padded, terms, lessons, spread
+            )
             objective += wanted
             nats += plain
             grad_head += grad
@@ -140,7 +146,7 @@ class ChunkedLosses(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the stored gradients."""
         grad_hidden, grad_head = ctx.saved_tensors
-        return grad_hidden * grads[0].to(grad_hidden.dtype), grad_head * grads[0], *[None] * 6
+        return grad_hidden * grads[0].to(grad_hidden.dtype), grad_head * grads[0], *[None] * 7
 
 
 def losses(
@@ -152,31 +158,44 @@ def losses(
     padded: bool = False,
     terms: Terms = PLAIN,
     taught: Taught | None = None,
+    spread: Spread = WHOLE,
 ) -> tuple[Tensor, Tensor]:
     """Summed objective, to be descended, and cross-entropy in nats, to be read, of logits ``hidden @ headᵀ``.
 
-    hidden (…, width) against target ids (…); ``taught`` has a row for each target. ``fast`` compiles the arithmetic of
+    hidden (…, width) against target ids (…); ``taught`` has a row for each target; ``spread``
+    says of which part of the vocabulary ``head`` has the rows. ``fast`` compiles the arithmetic of
     the gradient; ``padded`` says that targets below 0 are none. Divide by the number of targets for nats per token: the
     sum is returned so that accumulation over micro-batches is normalised once, per token.
     """
     rows = chunk_rows(targets.numel(), head.shape[0])
     flat = hidden.reshape(-1, hidden.shape[-1])
-    arguments = (flat, head, targets.reshape(-1), rows, fast, padded, terms, taught)
+    arguments = (flat, head, targets.reshape(-1), rows, fast, padded, terms, taught, spread)
     return ChunkedLosses.apply(*arguments)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def cross_entropy(
-    hidden: Tensor, head: Tensor, targets: Tensor, *, fast: bool = False, padded: bool = False, cap: float = 0.0
+    hidden: Tensor,
+    head: Tensor,
+    targets: Tensor,
+    *,
+    fast: bool = False,
+    padded: bool = False,
+    cap: float = 0.0,
+    spread: Spread = WHOLE,
 ) -> Tensor:
     """Summed cross-entropy in nats, as :func:`losses`; without gradients where none are wanted."""
     if torch.is_grad_enabled():
-        return losses(hidden, head, targets, fast=fast, padded=padded, terms=Terms(cap=cap))[0]
+        return losses(hidden, head, targets, fast=fast, padded=padded, terms=Terms(cap=cap), spread=spread)[0]
     rows = chunk_rows(targets.numel(), head.shape[0])
     flat, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     weights = head.to(flat.dtype)
     targets = targets.clamp(min=PADDING) if padded else targets
     starts = range(0, len(flat), rows)
-    parts = [chunk_loss(flat[i : i + rows], weights, targets[i : i + rows], cap) for i in starts]
+    if spread.tensor.count > 1:  # as dear as its gradient
+        step = partial(chunk_gradient, padded=True, terms=Terms(cap=cap), spread=spread)
+        parts = [step(flat[i : i + rows], weights, targets[i : i + rows])[0] for i in starts]
+    else:
+        parts = [chunk_loss(flat[i : i + rows], weights, targets[i : i + rows], cap) for i in starts]
     return torch.stack(parts).sum()
 
 

@@ -60,7 +60,14 @@ class Objective:
         """
         taught = self.lessons(packing.inputs(tokens[:, :-1]), first) if self.lessons else None
         return losses(
-            hidden, model.head, tokens[:, 1:], fast=model.compiled, padded=self.padded, terms=self.terms, taught=taught
+            hidden,
+            model.head,
+            model.spread.local(tokens[:, 1:]),
+            fast=model.compiled,
+            padded=self.padded,
+            terms=self.terms,
+            taught=taught,
+            spread=model.spread,
         )
 
     @property

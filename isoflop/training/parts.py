@@ -7,11 +7,13 @@ a part whose tensors are spread over ranks gathers them; only the leading one wr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from isoflop.training.ranks import Ranks
 
 
 class Part(Protocol):
@@ -32,13 +34,15 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Weights:
-    """The parameters of a model, by name."""
+    """The parameters of a model, by name; each of ``ranks`` may hold a part of them."""
 
     model: nn.Module
+    ranks: Ranks = field(default_factory=Ranks)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every parameter."""
-        return {name: parameter.detach().contiguous() for name, parameter in self.model.named_parameters()}
+        found = {name: parameter.detach() for name, parameter in self.ranks.parameters(self.model).items()}
+        return self.ranks.gather(found)
 
     def record(self) -> dict[str, Any]:
         """Nothing else."""
@@ -46,12 +50,11 @@ class Weights:
 
     def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Copy the tensors into the parameters; a ValueError where names or shapes differ."""
-        parameters = dict(self.model.named_parameters())
-        if error := mismatch({n: p.shape for n, p in parameters.items()}, {n: t.shape for n, t in tensors.items()}):
+        if error := mismatch(self.ranks.whole_shapes(self.model), {n: t.shape for n, t in tensors.items()}):
             raise ValueError(f"it is the checkpoint of another model: {error}; use the config of its own run")
         with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(tensors[name])
+            for name, parameter in self.ranks.parameters(self.model).items():
+                parameter.copy_(self.ranks.part(name, tensors[name], parameter))
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,16 @@ class Moments:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    ranks: Ranks = field(default_factory=Ranks)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor that the optimiser keeps."""
-        return {
-            f"{name}/{key}": value.detach().contiguous()
-            for name, parameter in self.model.named_parameters()
+        found = {
+            f"{name}/{key}": value.detach()
+            for name, parameter in self.ranks.parameters(self.model).items()
             for key, value in self.optimizer.state[parameter].items()
         }
+        return self.ranks.gather(found)
 
     def record(self) -> dict[str, Any]:
         """Nothing else: rates are the schedule's."""
@@ -75,10 +80,11 @@ class Moments:
 
     def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Give every parameter its state."""
-        parameters = dict(self.model.named_parameters())
+        parameters = self.ranks.parameters(self.model)
         for key, value in tensors.items():
             name, field = key.rsplit("/", 1)
-            self.optimizer.state[parameters[name]][field] = value.to(parameters[name].device, copy=True)
+            if name in parameters:
+                self.optimizer.state[parameters[name]][field] = self.ranks.part(name, value, parameters[name])
 
 
 def mismatch(expected: dict[str, torch.Size], found: dict[str, torch.Size]) -> str | None:

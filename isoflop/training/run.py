@@ -8,7 +8,7 @@ nothing had happened.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from isoflop import config as configuration
 from isoflop.files import disk_errors, write_json, write_text
 from isoflop.training.config import TrainConfig
 
+LAYOUTS = "layouts.jsonl"
 TAIL = 1 << 16
 """Bytes that hold the last line of metrics, also of a mixture of many sources."""
 
@@ -37,16 +38,23 @@ class Run:
         return self._read("summary.json")
 
     def start(self, config: TrainConfig) -> None:
-        """Record the config, or check that it is the one the directory was started with."""
+        """Record the config, or check that it is the one the directory was started with.
+
+        The layout over processes alone may differ: the new one is written, and the old one kept in ``layouts.jsonl``.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         if (self.path / "config.toml").exists():
-            if changed := configuration.difference(self.config, config):
+            if changed := configuration.difference(replace(self.config, parallel=config.parallel), config):
                 raise ValueError(
                     f"{self.path} was started with another config ({changed}); "
                     f"use the old value to go on, or another directory to start anew"
                 )
-        else:
-            write_text(self.path / "config.toml", configuration.dumps(config))
+            if self.config == config:
+                return
+            before = {"until_tokens": self.tokens_so_far(), **asdict(self.config.parallel)}
+            with disk_errors(self.path), (self.path / LAYOUTS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(before) + "\n")
+        write_text(self.path / "config.toml", configuration.dumps(config))
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Record the summary, which marks the run as finished."""

@@ -39,7 +39,8 @@ from isoflop.training.noise import NoiseScale
 from isoflop.training.objective import Objective
 from isoflop.training.optimizer import build_optimizer
 from isoflop.training.parts import Moments, Part, Weights
-from isoflop.training.ranks import Ranks, gradients
+from isoflop.training.pipeline import one_forward_one_backward
+from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
 from isoflop.training.saver import Saver
 from isoflop.training.scratch import newest, scratch_of
@@ -93,17 +94,17 @@ class Trainer:
         self.scratch = scratch_of(self.run.path, self.config.saving.memory, self.ranks)
         self.saver = Saver(self.run.path, background_for(self.config.saving.background, self.device))
         self.parts: dict[str, Part] = {
-            "model": Weights(self.model),
-            "optimizer": Moments(self.model, self.optimizer),
+            "model": Weights(self.model, self.ranks),
+            "optimizer": Moments(self.model, self.optimizer, self.ranks),
             **self.objective.identity,
             "guard": self.sentry,
         }
         self.rope = self.config.ropes[-1]  # the shape's, which the model was built with
-        self.average = Average(self.model, self.config.average) if self.config.average else None
+        self.average = Average(self.model, self.config.average, self.ranks) if self.config.average else None
         if self.average is not None:
             self.parts[averaging.PART] = self.average
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        self.watch = Watch(self.config, self.device, self.model.compute, self.ranks.count * threads)
+        self.watch = Watch(self.config, self.device, self.model.compute, self.ranks.processes * threads)
         self.noise = NoiseScale(self.model) if self.config.noise_scale else None
         if self.noise is not None:
             self.parts["noise"] = self.noise
@@ -124,8 +125,9 @@ class Trainer:
         stages = config.contexts.stages(0, config.schedule.tokens)
         compiled, _ = compile_for(config.compile, device, config.flops / len(stages))
         compute = precision_for(config.precision, device)
-        model = Llama(config.shape, compute=compute, compiled=compiled, recompute=config.recompute)
-        model.initialise(derive_key(config.seed, "init")).to(device)
+        config.parallel.check(config.shape, ranks.processes, config.batches)
+        options: dict[str, Any] = {"compute": compute, "compiled": compiled, "recompute": config.recompute}
+        model = ranks.build(config.shape, derive_key(config.seed, "init"), device, **options)
         optimizer = build_optimizer(model, config.optimizer)
         loaders = blended_loaders(datasets, config.blends, config.contexts.stages(), config.seed, config.packing)
         blended = config.mixture is not None
@@ -134,8 +136,8 @@ class Trainer:
         if config.mixture is not None:
             warn(ledger, config, ranks)
         objective = Objective.build(config, run.path, datasets, loaders, model)
-        begin = Progress(0, 0, 0.0)
-        trainer = cls(config, run, model, optimizer, loaders, validation, device, begin, ranks, ledger, objective)
+        start = Progress(0, 0, 0.0)
+        trainer = cls(config, run, model, optimizer, loaders, validation, device, start, ranks, ledger, objective)
         trainer.resume()
         if config.branch is not None:
             check_branch_data(run, config.branch, data.record(datasets))
@@ -166,7 +168,7 @@ class Trainer:
         with clock("compute"):
             loss = self.accumulate(consumed, size)
         with clock("communicate"):
-            self.ranks.add(*gradients(self.model), loss, wishes, self.load, *([self.noise.sums] if self.noise else []))
+            self.ranks.complete(self.model, loss, wishes, self.load, *([self.noise.sums] if self.noise else []))
         with clock("optimise"):
             norm, verdict = self.descend(consumed, rate, float(loss))
             if self.average is not None:
@@ -199,30 +201,37 @@ class Trainer:
 
     def accumulate(self, consumed: int, size: int) -> Tensor:
         """Add this rank's share of the batch's gradient to the parameters; returns its share of the loss."""
-        loss = torch.zeros((), device=self.device)
+        told = torch.zeros((), device=self.device)
         self.load = no_load(self.config.shape, self.device)
-        padded, targets = self.config.packing == "fit", self.targets(consumed, size)
+        padded, targets, spread = self.config.packing == "fit", self.targets(consumed, size), self.model.spread
         loader = self.loaders[self.config.contexts.at(consumed)]
         sample, _ = self.share(consumed, size)
-        for tokens in self.micro_batches(consumed, size):
+
+        def piece(tokens: Tensor, arriving: Tensor | None) -> Tensor:
+            nonlocal sample
             inputs = packing.inputs(tokens[:, :-1]) if padded else tokens[:, :-1]
             documents = loader.document_ids(tokens[:, :-1]) if self.config.document_mask else None
-            objective, nats = self.objective(self.model, self.model.hidden(inputs, documents), tokens, sample)
-            ((objective + self.model.routing.penalty) / targets).backward()  # type: ignore[no-untyped-call]
-            loss += nats / targets
+            states = self.model.hidden(inputs, documents, arriving)
+            if not spread.last:
+                return states
+            objective, nats = self.objective(self.model, states, tokens, sample)
+            told.add_(nats / targets)
+            sample += len(tokens)
             if self.noise is not None:
                 self.noise.piece(int((tokens[:, 1:] >= 0).sum()))
             if self.config.shape.experts is not None:
                 self.load += self.model.routing.load
-            sample += len(tokens)
-        return loss
+            return (objective + self.model.routing.penalty) / targets
+
+        one_forward_one_backward(self.model, self.micro_batches(consumed, size), piece)
+        return told
 
     def descend(self, consumed: int, rate: float, loss: float) -> tuple[float, Verdict]:
         """Clip the whole batch's gradient and take the optimiser's step at ``rate``, unless the guard minds.
 
         Returns the norm before the clip, and the guard's verdict.
         """
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip))
+        norm = float(self.ranks.clip(self.model, self.config.optimizer.clip))
         verdict = self.sentry.judge(consumed, loss, norm, self.config.regime(consumed))
         if verdict == "step":
             for group in self.optimizer.param_groups:

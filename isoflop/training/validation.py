@@ -23,6 +23,7 @@ from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.loader import Loader, document_ids
 from isoflop.training.config import TrainConfig
 from isoflop.training.loss import cross_entropy
+from isoflop.training.pipeline import pass_through
 from isoflop.training.ranks import Ranks
 
 LOSS, BPB = "validation_loss", "validation_bpb"
@@ -66,15 +67,18 @@ class Validation:
         """
         context = context or self.tokens.shape[1] - 1
         sequences = self.tokens.unfold(1, context + 1, context).flatten(0, 1)
-        device = model.embedding.device
+        device = next(model.parameters()).device
         total = torch.zeros((), dtype=torch.float64, device=device)
         batches = torch.split(sequences, max(1, self.micro_tokens // context))
-        for batch in batches[slice(*ranks.share(0, len(batches)))]:
+        for batch, weight in ranks.deal(batches):
             tokens = batch.to(device)
             documents = None if self.bos is None else document_ids(tokens[:, :-1], self.bos)
-            hidden = model.hidden(tokens[:, :-1], documents).detach()
-            with torch.no_grad():
-                total += cross_entropy(hidden, model.head, tokens[:, 1:], cap=model.shape.logit_cap)
+            hidden = pass_through(model, tokens[:, :-1], documents).detach()
+            if model.spread.last:
+                targets = model.spread.local(tokens[:, 1:])
+                with torch.no_grad():
+                    nats = cross_entropy(hidden, model.head, targets, cap=model.shape.logit_cap, spread=model.spread)
+                    total += weight * nats
         ranks.add(total)
         nats = float(total)
         count = sequences[:, 1:].numel()
