@@ -6,8 +6,8 @@ every micro-batch; what it does not know of is added up once a step (:meth:`Mesh
 ranks, a tied embedding over the two ends of a pipeline, and everything over copies where nothing is sharded.
 
 Over gloo, losses of all layouts are within 2e-7 of one process's and gradient norms within 1e-6 (fp32). Nothing here
-was run over nccl, nor compiled. Under FSDP the norms' weights are rounded to the compute type where they are used, as in
-torchtitan; before it, a host holds the parts of its ranks unsharded.
+was run over nccl, nor compiled. Under FSDP the norms' weights are rounded to the compute type where they are used, as
+in torchtitan; before it, a host holds the parts of its ranks unsharded.
 """
 
 from __future__ import annotations
