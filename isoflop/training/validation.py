@@ -77,8 +77,8 @@ class Validation:
             if model.spread.last:
                 targets = model.spread.local(tokens[:, 1:])
                 with torch.no_grad():
-                    nats = cross_entropy(hidden, model.head, targets, cap=model.shape.logit_cap, spread=model.spread)
-                    total += weight * nats
+                    loss = cross_entropy(hidden, model.head, targets, cap=model.shape.logit_cap, spread=model.spread)
+                    total += weight * loss
         ranks.add(total)
         nats = float(total)
         count = sequences[:, 1:].numel()
