@@ -161,12 +161,16 @@ def spiked(tiny_config: Make) -> TrainConfig:
     return tiny_config(guard=guard, saving=Saving(every_tokens=512), batch=BatchRamp(128), checkpoint_seconds=0.0)
 
 
+REPEATED = ("tokens", "step", "loss", "learning_rate", "gradient_norm", "skipped", "rewound_to")
+"""What of a line of metrics is no figure of the machine's."""
+
+
 def ending(run: Path) -> dict[str, Any]:
     newest = checkpoint.latest(run)
     assert newest is not None
     marker = checkpoint.read_marker(newest)
     assert marker is not None
-    lines = [{k: v for k, v in line.items() if k != "seconds"} for line in Run(run).metrics()]
+    lines = [{k: v for k, v in line.items() if k in REPEATED} for line in Run(run).metrics()]
     return {f.name: f.read_bytes() for f in newest.glob("*.safetensors")} | {"parts": marker["parts"], "lines": lines}
 
 

@@ -223,7 +223,7 @@ class Llama(nn.Module):
         cos, sin = rotary_table(shape.context, shape.head_dim, shape.rope_theta, shape.rope_scaling)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        self.routing = Routing(torch.zeros(()), torch.zeros(0, 0))
+        self.routing = Routing(torch.zeros((), device="cpu"), torch.zeros(0, 0, device="cpu"))
 
     @torch.no_grad()
     def set_rope(self, theta: float, scaling: RopeScaling | None = None) -> None:
