@@ -22,7 +22,7 @@ def to_transformers(model: Llama) -> tuple[dict[str, Any], dict[str, Tensor]]:
     s = model.shape
     if s.experts or s.qk_norm or s.attention_cap or s.logit_cap:
         raise ValueError(f"{s.name} has experts, norms of heads or soft caps, which no Llama of transformers has")
-    config = {
+    config: dict[str, Any] = {
         "vocab_size": s.vocab,
         "hidden_size": s.width,
         "intermediate_size": s.ffn,

@@ -64,7 +64,8 @@ def attention(
     if head_norms is not None:
         q, k = rms_norm(q, head_norms[0], eps), rms_norm(k, head_norms[1], eps)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-    mixed = causal_attention(*(t.transpose(1, 2).contiguous() for t in (q, k, v)), documents, cap)
+    q, k, v = (t.transpose(1, 2).contiguous() for t in (q, k, v))
+    mixed = causal_attention(q, k, v, documents, cap)
     return F.linear(mixed.transpose(1, 2).reshape(batch, time, width), out.to(x.dtype))
 
 
