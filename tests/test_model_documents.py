@@ -14,6 +14,7 @@ from torch import Tensor
 
 from isoflop.model import attention, flex
 from isoflop.model.attention import ShortAttention, causal_attention, visible
+from isoflop.model.document_attention import _attend as document_operator
 from isoflop.model.document_attention import document_attention
 from isoflop.model.llama import Llama
 from isoflop.planning.layout import Recompute
@@ -189,3 +190,8 @@ def test_trainer_and_validation_tell_the_model_where_documents_begin(
     trainer.validation.measure(trainer.model, trainer.ranks)
     assert 0 < trained < len(told)
     assert max(int(ids.max()) for ids in told) > 2
+
+
+def test_operator_keeps_torchs_rules_for_operators() -> None:
+    tensors = [t.requires_grad_() for t in inputs(200, dtype=torch.float32)]
+    torch.library.opcheck(document_operator, (*tensors, documents_of(200)))
