@@ -14,6 +14,7 @@ from torch import Tensor
 
 from isoflop.model import attention, flex
 from isoflop.model.attention import ShortAttention, causal_attention, visible
+from isoflop.model.document_attention import _attend as document_operator
 from isoflop.model.document_attention import document_attention
 from isoflop.model.llama import Llama
 from isoflop.planning.layout import Recompute
@@ -133,21 +134,19 @@ def test_one_document_a_row_is_no_mask_at_all() -> None:
 
 @pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
 @pytest.mark.parametrize("time", [200, 700])
-def test_compiled_and_masked_is_eager_and_one_graph_serves_any_documents(
-    monkeypatch: pytest.MonkeyPatch, time: int
-) -> None:
+def test_compiled_and_masked_is_eager_and_one_graph_serves_any_documents(time: int) -> None:
     shape = Shape(1, 32, 2, 1, 64, 64, context=time)
     tokens = torch.randint(64, (2, time), generator=torch.Generator().manual_seed(0))
     eager, fast = (Llama(shape, compiled=compiled).initialise(0) for compiled in (False, True))
     other = torch.arange(time).div(37, rounding_mode="floor").repeat(2, 1)
     found = fast.hidden(tokens, documents_of(time))
-    monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)
-    torch.testing.assert_close(found, eager.hidden(tokens, documents_of(time)), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(fast.hidden(tokens, other), eager.hidden(tokens, other), atol=1e-4, rtol=1e-4)
-    for model in (eager, fast):
-        model.hidden(tokens, other).square().sum().backward()
-    for ours, theirs in zip(fast.parameters(), eager.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-3, rtol=1e-3)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        torch.testing.assert_close(found, eager.hidden(tokens, documents_of(time)), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(fast.hidden(tokens, other), eager.hidden(tokens, other), atol=1e-4, rtol=1e-4)
+        for model in (eager, fast):
+            model.hidden(tokens, other).square().sum().backward()
+        for ours, theirs in zip(fast.parameters(), eager.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-3, rtol=1e-3)
 
 
 def test_lengths_tried_are_on_both_sides_of_where_the_way_changes() -> None:
@@ -189,3 +188,8 @@ def test_trainer_and_validation_tell_the_model_where_documents_begin(
     trainer.validation.measure(trainer.model, trainer.ranks)
     assert 0 < trained < len(told)
     assert max(int(ids.max()) for ids in told) > 2
+
+
+def test_operator_keeps_torchs_rules_for_operators() -> None:
+    tensors = [t.requires_grad_() for t in inputs(200, dtype=torch.float32)]
+    torch.library.opcheck(document_operator, (*tensors, documents_of(200)))

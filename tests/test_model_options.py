@@ -13,6 +13,7 @@ from torch import Tensor
 
 from isoflop.model.attention import ShortAttention, causal_attention
 from isoflop.model.convert import to_transformers
+from isoflop.model.experts import _multiply as grouped_operator
 from isoflop.model.experts import balance_loss, grouped_linear, mixture
 from isoflop.model.llama import Llama
 from isoflop.planning.experts import Experts
@@ -226,3 +227,8 @@ def test_what_no_llama_has_is_not_handed_to_transformers(change: dict[str, objec
 def test_shape_says_what_its_options_need(change: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         replace(DENSE, **change)  # type: ignore[arg-type]
+
+
+def test_grouped_product_keeps_torchs_rules_for_operators() -> None:
+    x, many = torch.randn(10, 8, requires_grad=True), torch.randn(3, 16, 8, requires_grad=True)
+    torch.library.opcheck(grouped_operator, (x, many, torch.tensor([2, 2, 10], dtype=torch.int32)))

@@ -1,6 +1,7 @@
 """Every layout of processes trains the run that one process trains, and takes it up where another left it.
 
-Four processes are started once, by torchrun, and train all runs of this file one after another.
+Four processes are started once, by torchrun, and train all runs of this file one after another, which takes minutes; two
+do so for the quick tests.
 """
 
 from __future__ import annotations
@@ -98,10 +99,10 @@ def leave_at_half(run: Path, copy: Path) -> Path:
     return copy
 
 
-def torchrun(arguments: list[str]) -> None:
-    """Start four processes that train these runs."""
+def torchrun(arguments: list[str], processes: int = 4) -> None:
+    """Start processes that train these runs."""
     script = Path(__file__).with_name("parallel_runs.py")
-    start = ["-m", "torch.distributed.run", "--nproc-per-node=4", f"--master-port={free_port()}", str(script)]
+    start = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={free_port()}", str(script)]
     done = subprocess.run(
         [sys.executable, *start, *arguments],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -127,23 +128,40 @@ def assert_same_run(ours: Path, theirs: Path, rtol: float = 1e-5, weights: float
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=weights)
 
 
+def test_two_processes_train_what_one_does(tiny_tokens: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    config = replace(base(tiny_tokens), schedule=Schedule(tokens=HALF, peak=0.01, warmup_tokens=256), keep=())
+    train(config, tmp_path / "one")
+    pairs = {name: Parallel(**{name: 2}) for name in ("shard", "tensor", "context", "pipeline")}
+    for name, layout in pairs.items():
+        Run(tmp_path / name).start(replace(config, parallel=layout))
+    torchrun([str(tmp_path / name) for name in pairs], 2)
+    for name in pairs:
+        assert_same_run(tmp_path / "one", tmp_path / name)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUT)
 def test_layout_trains_what_one_process_does(runs: Path, layout: str) -> None:
     assert_same_run(runs / "one", runs / layout)
 
 
+@pytest.mark.slow
 def test_documents_stay_apart_in_every_layout(runs: Path) -> None:
     assert_same_run(runs / "masked", runs / "masked, context")
 
 
+@pytest.mark.slow
 def test_recomputed_blocks_are_sharded_too(runs: Path) -> None:
     assert_same_run(runs / "one", runs / "recomputed, fsdp")
 
 
+@pytest.mark.slow
 def test_bf16_layout_trains_like_bf16_copies(runs: Path) -> None:
     assert_same_run(runs / "bf16, one", runs / "bf16, fsdp, tensor", rtol=2e-2, weights=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", RESUMED)
 def test_run_goes_on_under_another_layout(runs: Path, layout: str) -> None:
     for name in (f"one, then {layout}", f"{layout}, then one"):
@@ -153,11 +171,13 @@ def test_run_goes_on_under_another_layout(runs: Path, layout: str) -> None:
     assert Run(runs / f"one, then {layout}").config.parallel == LAYOUT[layout]
 
 
+@pytest.mark.slow
 def test_first_weights_are_those_of_one_process_bit_by_bit(runs: Path) -> None:
     first = [Run(runs / name).metrics()[0] for name in ("one", "tensor", "pipeline", "fsdp")]
     assert all(line["loss"] == pytest.approx(first[0]["loss"], rel=2e-7) for line in first)
 
 
+@pytest.mark.slow
 def test_layout_that_does_not_divide_is_refused_in_a_sentence(runs: Path) -> None:
     said = (runs / "does not divide" / "error0.txt").read_text()
     assert said.startswith("4 processes cannot be arranged as TP 3; start a multiple of 3")

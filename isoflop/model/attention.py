@@ -21,9 +21,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 
 from isoflop.model.document_attention import document_attention
-from isoflop.model.flex import BlockMask, flex_attention
+from isoflop.model.flex import flex_attention
 
 SHORT = 512
 ROWS = 128

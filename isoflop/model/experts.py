@@ -2,11 +2,15 @@
 
 A router scores every expert for every token in fp32; the best few answer, weighed by the softmax over their scores
 alone. Tokens are sorted by expert and each expert multiplies just those it was given, however many (no capacity, no
-token dropped: Gale et al. 2022, arXiv 2211.15841), in one grouped product where the device has one. Shapes do not
-depend on the routing, so one compiled graph serves. Left out: shared experts, jitter, expert parallelism.
+token dropped: Gale et al. 2022, arXiv 2211.15841): in bf16 on a GPU by torch's grouped product, which was not run here,
+else one expert after another. Shapes do not depend on the routing, so one compiled graph serves. Left out: shared
+experts, jitter, expert parallelism.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,4 +57,52 @@ def grouped_swiglu(x: Tensor, gate_up: Tensor, down: Tensor, ends: Tensor) -> Te
 
 def grouped_linear(x: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
     """Each expert's own rows of x (rows, in) by its own matrix of ``weights`` (count, out, in)."""
-    return F.grouped_mm(x, weights.to(x.dtype).transpose(1, 2), offs=ends)
+    weights = weights.to(x.dtype)
+    if x.device.type == "cuda" and x.dtype == torch.bfloat16:
+        return F.grouped_mm(x, weights.transpose(1, 2), offs=ends)
+    return _multiply(x, weights, ends)  # type: ignore[no-any-return]
+
+
+@torch.library.custom_op("isoflop::grouped_linear", mutates_args=())
+def _multiply(x: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
+    """Expert after expert; opaque, so that graphs do not depend on how many rows each has."""
+    out = x.new_empty(len(x), weights.shape[1])
+    for rows, matrix in zip(_groups(ends), weights, strict=True):
+        torch.mm(x[rows], matrix.T, out=out[rows])
+    return out
+
+
+@torch.library.custom_op("isoflop::grouped_linear_backward", mutates_args=())
+def _multiply_backward(grad: Tensor, x: Tensor, weights: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of x and weights; zeros where an expert had no row."""
+    grad_x, grad_weights = torch.empty_like(x), torch.empty_like(weights)
+    for i, rows in enumerate(_groups(ends)):
+        torch.mm(grad[rows], weights[i], out=grad_x[rows])
+        torch.mm(grad[rows].T, x[rows], out=grad_weights[i])
+    return grad_x, grad_weights
+
+
+def _groups(ends: Tensor) -> list[slice]:
+    """Each expert's rows."""
+    return [slice(begin, end) for begin, end in pairwise([0, *ends.tolist()])]
+
+
+@_multiply.register_fake
+def _(x: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
+    return x.new_empty(len(x), weights.shape[1])
+
+
+@_multiply_backward.register_fake
+def _(grad: Tensor, x: Tensor, weights: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(weights)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return *_multiply_backward(grad.contiguous(), *ctx.saved_tensors), None
+
+
+_multiply.register_autograd(_differentiate, setup_context=_keep)
