@@ -187,7 +187,7 @@ def differences(a: Any, b: Any) -> dict[str, tuple[Any, Any]]:
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested tables as one, with dotted names."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in values.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return found

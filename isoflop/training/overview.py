@@ -193,7 +193,7 @@ def shares(lines: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def speed(lines: Sequence[dict[str, Any]]) -> float | None:
     """Tokens per second of training between the first and the last of some lines."""
-    timed = [(line["tokens"], line["seconds"]) for line in lines if finite(line.get("seconds"))]
+    timed = [(float(line["tokens"]), float(line["seconds"])) for line in lines if finite(line.get("seconds"))]
     if len(timed) < 2 or timed[-1][1] <= timed[0][1]:
         return None
-    return float(timed[-1][0] - timed[0][0]) / (timed[-1][1] - timed[0][1])
+    return (timed[-1][0] - timed[0][0]) / (timed[-1][1] - timed[0][1])
