@@ -102,7 +102,13 @@ def leave_at_half(run: Path, copy: Path) -> Path:
 def torchrun(arguments: list[str], processes: int = 4) -> None:
     """Start processes that train these runs."""
     script = Path(__file__).with_name("parallel_runs.py")
-    start = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={free_port()}", str(script)]
+    start = [
+        "-m",
+        "torch.distributed.run",
+        f"--nproc-per-node={processes}",
+        f"--master-port={free_port()}",
+        str(script),
+    ]
     done = subprocess.run(
         [sys.executable, *start, *arguments],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
