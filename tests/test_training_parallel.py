@@ -1,7 +1,7 @@
 """Every layout of processes trains the run that one process trains, and takes it up where another left it.
 
-Four processes are started once, by torchrun, and train all runs of this file one after another, which takes minutes; two
-do so for the quick tests.
+Four processes are started once, by torchrun, and train all runs of this file one after another, which takes minutes;
+two do so for the quick test.
 """
 
 from __future__ import annotations
