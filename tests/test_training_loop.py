@@ -19,8 +19,7 @@ import torch
 from isoflop import config as configuration
 from isoflop.interrupt import Interrupted
 from isoflop.planning.schedule import BatchRamp, Schedule
-from isoflop.training import checkpoint, loop
-from isoflop.training import trainer as trainer_module
+from isoflop.training import checkpoint, loop, objective
 from isoflop.training.config import Branch, TrainConfig
 from isoflop.training.loop import train
 from isoflop.training.run import Run
@@ -230,7 +229,8 @@ def test_gradient_that_overflows_never_reaches_the_weights(
 
 
 def test_diverging_run_stops_with_advice(tiny_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_module, "cross_entropy", lambda hidden, *_, **__: hidden.sum() * float("nan"))
+    nan = float("nan")
+    monkeypatch.setattr(objective, "losses", lambda hidden, *_, **__: (hidden.sum() * nan, torch.tensor(nan)))
     with pytest.raises(FloatingPointError, match=r"lower schedule\.peak"):
         train(tiny_config(), tmp_path / "run")
     assert Run(tmp_path / "run").summary is None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isoflop.training import loss as module
-from isoflop.training.loss import chunk_rows, cross_entropy
+from isoflop.training.config import TrainConfig
+from isoflop.training.loop import train
+from isoflop.training.loss import Terms, chunk_rows, cross_entropy, losses
+from isoflop.training.run import Run
+from isoflop.training.trainer import Trainer
 
 
 @settings(deadline=None, max_examples=25)
@@ -75,3 +81,40 @@ def test_padding_has_no_loss_and_no_gradient(fast: bool) -> None:
     assert torch.equal(results[0][1][targets < 0], torch.zeros(4, 8))
     with torch.no_grad():
         torch.testing.assert_close(cross_entropy(hidden, head, targets, padded=True), results[1][0])
+
+
+@pytest.mark.parametrize("fast", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("terms", [Terms(z=1e-2), Terms(cap=3.0), Terms(z=1e-2, cap=3.0)])
+def test_z_loss_and_cap_equal_their_definitions(terms: Terms, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", 100)  # several chunks
+    generator = torch.Generator().manual_seed(0)
+    hidden, head = (torch.randn(n, 8, generator=generator) for n in (12, 20))
+    targets = torch.tensor([3, -1, 5, 0, -1, 19, 2, 2, -1, 7, 8, -1])
+    h, w = (t.clone().requires_grad_() for t in (hidden, head))
+    ours, nats = losses(h, w, targets, fast=fast, padded=True, terms=terms)
+    ours.backward()
+    h64, w64 = (t.double().requires_grad_() for t in (hidden, head))
+    logits = h64 @ w64.T
+    if terms.cap:
+        logits = terms.cap * torch.tanh(logits / terms.cap)
+    plain = F.cross_entropy(logits, targets, reduction="sum", ignore_index=-1)
+    exact = plain + terms.z * logits.logsumexp(-1)[targets >= 0].square().sum()
+    exact.backward()
+    for mine, theirs in ((ours, exact), (nats, plain), (h.grad, h64.grad), (w.grad, w64.grad)):
+        torch.testing.assert_close(mine.double(), theirs, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        value = cross_entropy(hidden, head, targets, padded=True, cap=terms.cap)
+    torch.testing.assert_close(value.double(), plain)
+
+
+def test_z_loss_draws_the_logits_of_a_run_towards_zero(tiny_config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+
+    def mean_log_z(run: Path) -> float:
+        trainer = Trainer.build(Run(run).config, Run(run))
+        with torch.no_grad():
+            return float(trainer.model(trainer.validation.tokens[:, :-1]).logsumexp(-1).mean())
+
+    for name, weight in (("without", 0.0), ("with", 1.0)):
+        train(tiny_config(z_loss=weight), tmp_path / name)
+    assert abs(mean_log_z(tmp_path / "with")) < 0.9 * abs(mean_log_z(tmp_path / "without"))

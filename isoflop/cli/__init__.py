@@ -16,6 +16,7 @@ COMMANDS = {
     "prepare": "a corpus into a tokenizer and token shards",
     "tokenizers": "train a tokenizer, or put several side by side on a corpus",
     "train": "one run from a config file, or go on with it",
+    "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
     "sweep": "an IsoFLOP grid of small runs",
     "mix": "which mixture of sources to train on, from many small proxies",
@@ -27,7 +28,7 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "clean", "prepare", "train", "sweep", "mix")
+RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix")
 
 
 def usage() -> str:

@@ -108,6 +108,16 @@ class _Stretch:
             if loader is not None and counts[-1] > counts[0]:
                 rows[np.diff(counts) > 0] = loader.batch(int(counts[0]), int(counts[-1] - counts[0]))
 
+    def places(self, first: int, last: int) -> NDArray[np.int64]:
+        """Source and position in its split of each of the samples first … last − 1, (2, last − first)."""
+        places = np.empty((2, last - first), np.int64)
+        for number, (loader, counts) in enumerate(zip(self.loaders, self.counts(first, last), strict=True)):
+            if loader is not None and counts[-1] > counts[0]:
+                mine = np.diff(counts) > 0
+                places[0, mine] = number
+                places[1, mine] = loader.positions(int(counts[0]), int(counts[-1] - counts[0]))
+        return places
+
     def targets(self, first: int, last: int) -> int:
         """Targets of the samples first … last − 1 that are no padding."""
         counts = self.counts(first, last)
@@ -140,6 +150,11 @@ class BlendedLoader:
                 for stretch, first, last in self._across(first_sample, count)
             ]
         )
+
+    def places(self, first_sample: int, count: int) -> NDArray[np.int64]:
+        """Source, by its place in the mixture, and position in its train split of those samples, shape (2, count)."""
+        parts = [stretch.places(first, last) for stretch, first, last in self._across(first_sample, count)]
+        return np.concatenate(parts, axis=1)
 
     def targets(self, first_sample: int, count: int) -> int:
         """How many targets those samples have that are no padding."""

@@ -103,7 +103,7 @@ class Loader:
         """
         if first_sample < 0 or count < 1:
             raise ValueError(f"samples {first_sample} to {first_sample + count}: there are none.")
-        return self._at(self.positions(first_sample, count))
+        return self.at(self.positions(first_sample, count))
 
     def positions(self, first_sample: int, count: int) -> NDArray[np.int64]:
         """Which sequences of the split those samples are, shape (count,), from 0 to samples_per_epoch − 1."""
@@ -121,7 +121,7 @@ class Loader:
         if count < 1:
             raise ValueError(f"{count} samples: ask for at least one.")
         count = min(count, self.samples_per_epoch)
-        tokens = self._at(np.arange(count) * self.samples_per_epoch // count)
+        tokens = self.at(np.arange(count) * self.samples_per_epoch // count)
         return FixedSamples(tokens, int(self._byte_lengths[tokens[:, 1:]].sum()))
 
     def document_ids(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -134,7 +134,8 @@ class Loader:
             return count * self.context
         return self._plan.targets(self.positions(first_sample, count))
 
-    def _at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    def at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The sequences at these positions of the split, int64 (len(positions), context + 1)."""
         if self._plan is not None:
             return self._plan.rows(self._tokens, positions)
         return self._tokens.windows(positions * self.context, self.context + 1)

@@ -14,13 +14,43 @@ from isoflop.tokens.mixture import Mixture, Source
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW's constants and the clip of the gradient's norm (``training.optimizer``)."""
+    """The optimiser's constants and the clip of the gradient's norm (``training.optimizer``).
+
+    ``muon`` is Muon for the matrices of blocks, with ``momentum``, and AdamW for all else; ``adamw`` is AdamW alone.
+    """
 
     beta1: float = 0.9
     beta2: float = 0.95
     weight_decay: float = 0.1
     eps: float = 1e-8
     clip: float = 1.0
+    kind: Literal["adamw", "muon"] = "adamw"
+    momentum: float = 0.95
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The run whose distributions a run learns from (``training.distillation``).
+
+    Attributes:
+        run: directory of the teacher's run, relative to the student's or absolute; its newest checkpoint teaches.
+        weight: share of the teacher in the objective; the rest is the tokens'. Gemma 2 has 1.
+        top_k: 0 for the whole distribution, the teacher running beside the student; else the so many likeliest tokens,
+            which ``isoflop distil`` has asked it for beforehand.
+        temperature: by which both sides' logits are divided, τ; the teacher's term is then scaled by τ².
+    """
+
+    run: str
+    weight: float = 1.0
+    top_k: int = 0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are none of these."""
+        if not 0 < self.weight <= 1 or self.top_k < 0 or not self.temperature > 0:
+            raise ValueError(
+                f"a teacher needs a weight above 0 and up to 1, a top_k of 0 or more and a temperature above 0: {self}"
+            )
 
 
 @dataclass(frozen=True)
@@ -53,6 +83,10 @@ class TrainConfig:
         keep: token counts whose checkpoints are kept, for branches.
         branch: the trunk this run continues, if it is a branch.
         context: how the context grows; by default it is the shape's throughout.
+        z_loss: weight of log²Z in the objective, which keeps logits near 0; PaLM has 1e-4. Reported losses are without.
+        teacher: another run whose distributions this one learns from, beside or instead of the tokens.
+        noise_scale: measure the gradient noise scale, the batch in tokens beyond which more buys little
+            (``training.noise``).
     """
 
     shape: Shape
@@ -75,6 +109,9 @@ class TrainConfig:
     keep: tuple[int, ...] = ()
     branch: Branch | None = None
     context: ContextRamp | None = None
+    z_loss: float = 0.0
+    teacher: Teacher | None = None
+    noise_scale: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a run without data or with two kinds of it, and contexts that do not fit the shape or the batches."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import torch
 
 from isoflop.files import locked
 from isoflop.interrupt import Interrupted, interruptible
+from isoflop.planning.schedule import BatchRamp
 from isoflop.progress import Report, silent
 from isoflop.training.config import TrainConfig
 from isoflop.training.garbage import collect, held_garbage
 from isoflop.training.hardware import device_for
+from isoflop.training.noise import propose_ramp
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Metrics, Run
 from isoflop.training.sinks import SinkName, Sinks
@@ -115,6 +118,8 @@ def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
         "N_total": shape.total,
         "flops_6ND": 6.0 * shape.matmul * progress.tokens,
         "flops_exact": trainer.config.flops_exact(0, progress.tokens),
+        **({"flops_teacher": teacher} if (teacher := trainer.objective.flops(trainer.config, progress.tokens)) else {}),
+        **({"batch_proposed": asdict(proposed(trainer))} if trainer.noise else {}),
         "epochs": max(epochs.values()),
         **({"epochs_by_source": epochs} if trainer.config.mixture else {}),
         **({"data_changes": trainer.data_changes} if trainer.data_changes else {}),
@@ -122,3 +127,8 @@ def summarise(trainer: Trainer, result: dict[str, float]) -> dict[str, Any]:
         "compiled": trainer.model.compiled,
         "threads": torch.get_num_threads() * trainer.ranks.count,
     }
+
+
+def proposed(trainer: Trainer) -> BatchRamp:
+    """The batches that the measured noise scale speaks for, from this run's first one."""
+    return propose_ramp(trainer.run.metrics(), trainer.config.batch.first)

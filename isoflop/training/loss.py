@@ -1,16 +1,18 @@
-"""Cross-entropy of the output head without ever holding all logits.
+"""Cross-entropy of the output head without ever holding all logits, and what else may be asked of the logits.
 
 The gradient of the loss with respect to the hidden states and the head is computed in the forward pass, a chunk
 of rows at a time, while that chunk's logits are still in cache; the backward pass only scales it. Memory is one
 chunk of logits instead of rows × vocabulary, three times over. Logits are reduced in fp32, and the head's
-gradient is accumulated over chunks in fp32. Left out: label smoothing, z-loss, soft caps.
+gradient is accumulated over chunks in fp32. So are the additions, all off by default, when no bit changes: a soft cap
+of the logits, the z-loss (PaLM, arXiv 2204.02311, section 5), and a teacher's distribution beside the targets. What
+is optimised and the plain cross-entropy come apart with them; both are returned. Left out: label smoothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -20,81 +22,161 @@ from isoflop.tokens.packing import PADDING
 CHUNK_ELEMENTS = 1 << 20  # logits held at once: 4 MB in fp32, about a core's share of cache
 
 
+class Terms(NamedTuple):
+    """What a row's objective is made of: (1 − ``weight``)·cross-entropy to its target + ``weight``·τ²·that to the
+    teacher's distribution at ``temperature`` τ + ``z``·log²Z, all of logits capped softly at ``cap`` (0: not at all).
+    """
+
+    z: float = 0.0
+    cap: float = 0.0
+    weight: float = 0.0
+    temperature: float = 1.0
+
+
+PLAIN = Terms()
+
+
+class Taught(Protocol):
+    """A teacher's distributions over the vocabulary, one for each row (``training.distillation``)."""
+
+    def rows(self, part: slice) -> Self:
+        """Those of some rows."""
+        ...
+
+    def against(self, logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """Cross-entropy (rows,) from them to softmax(``logits``), and its gradient with respect to the logits."""
+        ...
+
+
+def capped(logits: Tensor, cap: float) -> Tensor:
+    """c·tanh(x/c), or the logits as they are where the cap is 0."""
+    return cap * torch.tanh(logits / cap) if cap else logits
+
+
 def chunk_gradient(
-    hidden: Tensor, head: Tensor, targets: Tensor, padded: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Summed loss of one chunk, and its gradients with respect to ``hidden`` and ``head``.
+    hidden: Tensor,
+    head: Tensor,
+    targets: Tensor,
+    padded: bool = False,
+    terms: Terms = PLAIN,
+    taught: Taught | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Summed objective and cross-entropy of one chunk, and the objective's gradients to ``hidden`` and ``head``.
 
     hidden (rows, width) and head (vocab, width) in the compute type, targets (rows,). With ``padded`` a target below 0
     is none: its row has no loss and no gradient.
     """
-    logits = (hidden @ head.T).float()
-    shifted = logits - logits.amax(-1, keepdim=True)
+    logits = capped((hidden @ head.T).float(), terms.cap)
+    top = logits.amax(-1, keepdim=True)
+    shifted = logits - top
     exponentials = shifted.exp()
     total = exponentials.sum(-1, keepdim=True)
     ids = torch.arange(head.shape[0], device=head.device)
     hit = ids == targets[:, None]
-    losses = total.log().squeeze(-1) - torch.where(hit, shifted, 0.0).sum(-1)
+    objective = nats = total.log().squeeze(-1) - torch.where(hit, shifted, 0.0).sum(-1)
+    gradient = exponentials / total - hit.float()
+    if taught is not None:
+        share, scale = 1 - terms.weight, terms.weight * terms.temperature
+        lessons, slopes = taught.against(logits / terms.temperature, terms.temperature)
+        objective, gradient = share * nats + scale * terms.temperature * lessons, share * gradient + scale * slopes
+    if terms.z:
+        log_z = total.log() + top
+        objective = objective + terms.z * log_z.square().squeeze(-1)
+        gradient = gradient + 2 * terms.z * log_z * (exponentials / total)
+    if terms.cap:
+        gradient = gradient * (1 - (logits / terms.cap).square())
     if padded:
-        losses, total = losses.where(targets >= 0, 0.0), total.where(targets[:, None] >= 0, torch.inf)
-    loss = losses.sum()
-    gradient = (exponentials / total - hit.float()).to(hidden.dtype)
-    return loss, gradient @ head, (gradient.T @ hidden).float()
+        objective, nats = objective.where(targets >= 0, 0.0), nats.where(targets >= 0, 0.0)
+        gradient = gradient.where(targets[:, None] >= 0, 0.0)
+    gradient = gradient.to(hidden.dtype)
+    return objective.sum(), nats.sum(), gradient @ head, (gradient.T @ hidden).float()
 
 
-def chunk_loss(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+def chunk_loss(hidden: Tensor, head: Tensor, targets: Tensor, cap: float) -> Tensor:
     """Summed loss of one chunk, in fp32."""
-    return torch.nn.functional.cross_entropy((hidden @ head.T).float(), targets, reduction="sum", ignore_index=PADDING)
+    logits = capped((hidden @ head.T).float(), cap)
+    return torch.nn.functional.cross_entropy(logits, targets, reduction="sum", ignore_index=PADDING)
 
 
 @cache
-def compiled_gradient() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+def compiled_gradient() -> Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]:
     """The chunk's arithmetic as one compiled graph per shape."""
     return torch.compile(chunk_gradient, dynamic=False)
 
 
-class ChunkedCrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy (see :func:`cross_entropy`), its gradient computed chunk by chunk on the way forward."""
+class ChunkedLosses(torch.autograd.Function):
+    """Summed losses (see :func:`losses`), the gradient computed chunk by chunk on the way forward."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, rows: int, fast: bool, padded: bool) -> Tensor:
-        """Sum the loss over chunks of ``rows`` rows and keep both gradients."""
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        head: Tensor,
+        targets: Tensor,
+        rows: int,
+        fast: bool,
+        padded: bool,
+        terms: Terms,
+        taught: Taught | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Sum the losses over chunks of ``rows`` rows and keep both gradients."""
         step = compiled_gradient() if fast else chunk_gradient
         weights = head.to(hidden.dtype)
-        total = torch.zeros((), device=hidden.device)
+        objective, nats = torch.zeros((), device=hidden.device), torch.zeros((), device=hidden.device)
         grad_hidden = torch.empty_like(hidden)
         grad_head = torch.zeros(head.shape, device=head.device)
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
-            loss, grad_hidden[part], grad = step(hidden[part], weights, targets[part], padded)
-            total += loss
+            lessons = taught.rows(part) if taught is not None else None
+            wanted, plain, grad_hidden[part], grad = step(hidden[part], weights, targets[part], padded, terms, lessons)
+            objective += wanted
+            nats += plain
             grad_head += grad
         ctx.save_for_backward(grad_hidden, grad_head)
-        return total
+        ctx.mark_non_differentiable(nats)
+        return objective, nats
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the stored gradients."""
         grad_hidden, grad_head = ctx.saved_tensors
-        return grad_hidden * grads[0].to(grad_hidden.dtype), grad_head * grads[0], None, None, None, None
+        return grad_hidden * grads[0].to(grad_hidden.dtype), grad_head * grads[0], *[None] * 6
 
 
-def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, *, fast: bool = False, padded: bool = False) -> Tensor:
-    """Summed cross-entropy in nats of ``hidden @ headᵀ`` (…, width) against target ids (…).
+def losses(
+    hidden: Tensor,
+    head: Tensor,
+    targets: Tensor,
+    *,
+    fast: bool = False,
+    padded: bool = False,
+    terms: Terms = PLAIN,
+    taught: Taught | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Summed objective, to be descended, and cross-entropy in nats, to be read, of logits ``hidden @ headᵀ``.
 
-    ``fast`` compiles the arithmetic of the gradient; ``padded`` says that targets of −1 are none. Divide by the number
-    of targets for nats per token: the sum is returned so that accumulation over micro-batches is normalised once, per
-    token.
+    hidden (…, width) against target ids (…); ``taught`` has a row for each target. ``fast`` compiles the arithmetic of
+    the gradient; ``padded`` says that targets of −1 are none. Divide by the number of targets for nats per token: the
+    sum is returned so that accumulation over micro-batches is normalised once, per token.
     """
     rows = chunk_rows(targets.numel(), head.shape[0])
-    flat, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    arguments = (flat, head, targets.reshape(-1), rows, fast, padded, terms, taught)
+    return ChunkedLosses.apply(*arguments)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def cross_entropy(
+    hidden: Tensor, head: Tensor, targets: Tensor, *, fast: bool = False, padded: bool = False, cap: float = 0.0
+) -> Tensor:
+    """Summed cross-entropy in nats, as :func:`losses`; without gradients where none are wanted."""
     if torch.is_grad_enabled():
-        arguments = (flat, head, targets, rows, fast, padded)
-        return ChunkedCrossEntropy.apply(*arguments)  # type: ignore[no-any-return,no-untyped-call]
+        return losses(hidden, head, targets, fast=fast, padded=padded, terms=Terms(cap=cap))[0]
+    rows = chunk_rows(targets.numel(), head.shape[0])
+    flat, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     weights = head.to(flat.dtype)
     starts = range(0, len(flat), rows)
-    losses = [chunk_loss(flat[i : i + rows], weights, targets[i : i + rows]) for i in starts]
-    return torch.stack(losses).sum()
+    parts = [chunk_loss(flat[i : i + rows], weights, targets[i : i + rows], cap) for i in starts]
+    return torch.stack(parts).sum()
 
 
 def chunk_rows(rows: int, vocab: int) -> int:

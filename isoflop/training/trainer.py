@@ -29,7 +29,8 @@ from isoflop.training.branch import branch_point, check_branch_data
 from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
 from isoflop.training.hardware import compile_for, device_for, precision_for
-from isoflop.training.loss import cross_entropy
+from isoflop.training.noise import NoiseScale
+from isoflop.training.objective import Objective
 from isoflop.training.optimizer import build_optimizer
 from isoflop.training.parts import Moments, Part, Weights
 from isoflop.training.ranks import Ranks, gradients
@@ -64,6 +65,7 @@ class Trainer:
     progress: Progress
     ranks: Ranks
     ledger: Ledger
+    objective: Objective
     data_changes: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -71,9 +73,13 @@ class Trainer:
         self.parts: dict[str, Part] = {
             "model": Weights(self.model),
             "optimizer": Moments(self.model, self.optimizer),
+            **self.objective.identity,
         }
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.watch = Watch(self.config, self.device, self.model.compute, self.ranks.count * threads)
+        self.noise = NoiseScale(self.model) if self.config.noise_scale else None
+        if self.noise is not None:
+            self.parts["noise"] = self.noise
 
     @classmethod
     def build(
@@ -100,7 +106,9 @@ class Trainer:
         ledger = Ledger.of(config.blends, datasets)
         if config.mixture is not None:
             warn(ledger, config, ranks)
-        trainer = cls(config, run, model, optimizer, loaders, validation, device, Progress(0, 0, 0.0), ranks, ledger)
+        objective = Objective.build(config, run.path, datasets, loaders, model)
+        begin = Progress(0, 0, 0.0)
+        trainer = cls(config, run, model, optimizer, loaders, validation, device, begin, ranks, ledger, objective)
         trainer.resume()
         if config.branch is not None:
             check_branch_data(run, config.branch, data.record(datasets))
@@ -127,7 +135,7 @@ class Trainer:
         with clock("compute"):
             loss = self.accumulate(consumed, size)
         with clock("communicate"):
-            self.ranks.add(*gradients(self.model), loss, wishes)
+            self.ranks.add(*gradients(self.model), loss, wishes, *([self.noise.sums] if self.noise else []))
         with clock("optimise"):
             norm = self.descend(consumed, rate, float(loss))
         seconds = time.perf_counter() - started
@@ -142,20 +150,23 @@ class Trainer:
             "gradient_norm": norm,
             "seconds": round(self.progress.seconds, 4),
         }
+        if self.noise is not None:
+            line |= self.noise.measure(norm, self.targets(consumed, size), self.config.contexts.at(consumed))
         return line, bool(wishes)
 
     def accumulate(self, consumed: int, size: int) -> Tensor:
         """Add this rank's share of the batch's gradient to the parameters; returns its share of the loss."""
         loss = torch.zeros((), device=self.device)
         padded, targets = self.config.packing == "fit", self.targets(consumed, size)
+        sample, _ = self.share(consumed, size)
         for tokens in self.micro_batches(consumed, size):
             inputs = tokens[:, :-1].clamp(min=0) if padded else tokens[:, :-1]
-            nats = cross_entropy(
-                self.model.hidden(inputs), self.model.head, tokens[:, 1:], fast=self.model.compiled, padded=padded
-            )
-            piece = nats / targets
-            piece.backward()  # type: ignore[no-untyped-call]
-            loss += piece.detach()
+            objective, nats = self.objective(self.model, self.model.hidden(inputs), tokens, sample)
+            (objective / targets).backward()  # type: ignore[no-untyped-call]
+            loss += nats / targets
+            if self.noise is not None:
+                self.noise.piece(int((tokens[:, 1:] >= 0).sum()))
+            sample += len(tokens)
         return loss
 
     def descend(self, consumed: int, rate: float, loss: float) -> float:
@@ -185,10 +196,15 @@ class Trainer:
             for first in range(0, piece.samples, piece.rows):
                 yield torch.from_numpy(sequences[first : first + piece.rows]).to(self.device)
 
+    def share(self, consumed: int, size: int) -> tuple[int, int]:
+        """Numbers of the first of this rank's samples in the batch after ``consumed`` tokens, and of the one after."""
+        context = self.config.contexts.at(consumed)
+        return self.ranks.share(consumed // context, (consumed + size) // context)
+
     def pieces(self, consumed: int, size: int) -> list[Piece]:
         """What ``micro_batches`` reads at once: whole micro-batches, of about ``READ`` tokens together."""
         context = self.config.contexts.at(consumed)
-        begin, end = self.ranks.share(consumed // context, (consumed + size) // context)
+        begin, end = self.share(consumed, size)
         rows = max(1, min(self.config.micro_tokens // context, end - begin))
         step = max(1, READ // (rows * context)) * rows
         return [Piece(context, first, min(step, end - first), rows) for first in range(begin, end, step)]

@@ -68,7 +68,7 @@ class Validation:
             tokens = batch.to(device)
             hidden = model.hidden(tokens[:, :-1]).detach()
             with torch.no_grad():
-                total += cross_entropy(hidden, model.head, tokens[:, 1:])
+                total += cross_entropy(hidden, model.head, tokens[:, 1:], cap=model.shape.logit_cap)
         ranks.add(total)
         nats = float(total)
         count = sequences[:, 1:].numel()
