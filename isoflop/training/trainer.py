@@ -26,6 +26,7 @@ from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
 from isoflop.tokens.ledger import Ledger
 from isoflop.training import checkpoint, data
 from isoflop.training.branch import branch_point, check_branch_data
+from isoflop.training.by_source import LossBySource
 from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
 from isoflop.training.hardware import compile_for, device_for, precision_for
@@ -77,6 +78,8 @@ class Trainer:
         }
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.watch = Watch(self.config, self.device, self.model.compute, self.ranks.count * threads)
+        names = [source.name for source in self.config.mixture.sources] if self.config.mixture else []
+        self.by_source = LossBySource(names, self.loaders, self.device) if names else None
         self.noise = NoiseScale(self.model) if self.config.noise_scale else None
         if self.noise is not None:
             self.parts["noise"] = self.noise
@@ -135,7 +138,8 @@ class Trainer:
         with clock("compute"):
             loss = self.accumulate(consumed, size)
         with clock("communicate"):
-            self.ranks.add(*gradients(self.model), loss, wishes, *([self.noise.sums] if self.noise else []))
+            sums = [part.sums for part in (self.noise, self.by_source) if part is not None]
+            self.ranks.add(*gradients(self.model), loss, wishes, *sums)
         with clock("optimise"):
             norm = self.descend(consumed, rate, float(loss))
         seconds = time.perf_counter() - started
@@ -150,6 +154,8 @@ class Trainer:
             "gradient_norm": norm,
             "seconds": round(self.progress.seconds, 4),
         }
+        if self.by_source is not None:
+            line |= self.by_source.figures()
         if self.noise is not None:
             line |= self.noise.measure(norm, self.targets(consumed, size), self.config.contexts.at(consumed))
         return line, bool(wishes)
@@ -159,11 +165,16 @@ class Trainer:
         loss = torch.zeros((), device=self.device)
         padded, targets = self.config.packing == "fit", self.targets(consumed, size)
         sample, _ = self.share(consumed, size)
+        if self.by_source is not None:
+            self.by_source.begin()
         for tokens in self.micro_batches(consumed, size):
             inputs = tokens[:, :-1].clamp(min=0) if padded else tokens[:, :-1]
-            objective, nats = self.objective(self.model, self.model.hidden(inputs), tokens, sample)
+            each = torch.empty(inputs.shape, device=self.device) if self.by_source is not None else None
+            objective, nats = self.objective(self.model, self.model.hidden(inputs), tokens, sample, each)
             (objective / targets).backward()  # type: ignore[no-untyped-call]
             loss += nats / targets
+            if self.by_source is not None and each is not None:
+                self.by_source.add(sample, tokens[:, 1:], each)
             if self.noise is not None:
                 self.noise.piece(int((tokens[:, 1:] >= 0).sum()))
             sample += len(tokens)
