@@ -48,20 +48,29 @@ class Stream:
         return second - first
 
 
-def test_activities_never_overlap_and_add_up_to_the_wall_clock() -> None:
+def test_activities_never_overlap_and_add_up_to_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = Stream()
+    hand.now = float("inf")
+    monkeypatch.setattr(clock_module, "HostMarks", lambda: hand)
+    clock = Clock(CPU)
+    hand.queued += 1
+    with clock("compute"):
+        hand.queued += 2
+        with clock("data"):
+            hand.queued += 4
+        hand.queued += 8
+    assert clock.read() == {"other": 1.0, "compute": 10.0, "data": 4.0}
+    hand.queued += 16
+    assert clock.read() == {"other": 16.0}
+
+
+def test_clock_of_this_processor_is_its_own() -> None:
     began = time.perf_counter()
     clock = Clock(CPU)
-    with clock("compute"):
+    with clock("data"):
         time.sleep(0.02)
-        with clock("data"):
-            time.sleep(0.03)
-        time.sleep(0.01)
     seconds = clock.read()
-    wall = time.perf_counter() - began
-    assert seconds["data"] == pytest.approx(0.03, abs=0.01)
-    assert seconds["compute"] == pytest.approx(0.03, abs=0.01)
-    assert sum(seconds.values()) == pytest.approx(wall, abs=1e-3)
-    assert sum(clock.read().values()) < 0.01
+    assert 0.02 <= seconds["data"] <= sum(seconds.values()) <= time.perf_counter() - began
 
 
 def test_activity_that_fails_gives_the_clock_back() -> None:
@@ -120,6 +129,16 @@ def test_mfu_is_exact_flops_over_the_peak_of_all_workers(tiny_config: Make, monk
     found = watch.figures(Progress(3072, 6, 12.0))
     assert found["mfu"] == pytest.approx(config.shape.flops_per_token * 2048 / 2.0 / 2e8, abs=1e-4)
     assert found["tokens_per_second"] == 1024
+
+
+def test_run_taken_back_to_a_checkpoint_begins_its_figures_anew(
+    tiny_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "SECONDS", 0.0)
+    watch = Watch(tiny_config(), CPU, torch.float32, 1)
+    watch.begin(Progress(2048, 8, 20.0))
+    assert watch.figures(Progress(1024, 4, 10.0)) == {}
+    assert watch.figures(Progress(1280, 5, 11.0))["tokens_per_second"] == 256
 
 
 def test_device_that_nobody_knows_has_no_mfu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,11 @@ def said(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
+def megabytes(value: float | None) -> str:
+    """Bytes in megabytes."""
+    return said(None if value is None else value / 1e6, ",.0f")
+
+
 def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
     """Values as a line of bars from their least to their greatest, each the mean of its stretch."""
     count = min(width, len(values))
@@ -162,6 +167,11 @@ def compare(first: Path, second: Path, *, as_json: bool) -> None:
         ("validation loss", said(a.validation_loss, ".4f"), said(b.validation_loss, ".4f")),
         ("tokens per second", said(a.tokens_per_second, ",.0f"), said(b.tokens_per_second, ",.0f")),
         ("MFU", said(a.mfu, ".1%"), said(b.mfu, ".1%")),
+        ("peak memory, MB", megabytes(a.peak_memory), megabytes(b.peak_memory)),
+        *(
+            (f"time: {activity}", said(a.time.get(activity), ".1%"), said(b.time.get(activity), ".1%"))
+            for activity in dict.fromkeys([*a.time, *b.time])
+        ),
     ]
     show(("", str(first), str(second)), [*((key, *map(str, pair)) for key, pair in settings.items()), *results])
 
@@ -177,7 +187,7 @@ def differences(a: Any, b: Any) -> dict[str, tuple[Any, Any]]:
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested tables as one, with dotted names."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in values.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return found

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,5 +108,8 @@ def labour(module: str, folder: str, name: str) -> int:
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(PATIENCE)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+            process.kill()
+            process.wait()
     return process.returncode

@@ -58,13 +58,13 @@ class StreamMarks:
 
     def mark(self) -> torch.cuda.Event:
         """An event put behind the work queued so far."""
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
         return event
 
     def passed(self, mark: torch.cuda.Event) -> bool:
         """Whether the device is past the event."""
-        return bool(mark.query())
+        return bool(mark.query())  # type: ignore[no-untyped-call]
 
     def between(self, first: torch.cuda.Event, second: torch.cuda.Event) -> float:
         """Seconds of the device from one to the other."""

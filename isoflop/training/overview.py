@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -28,6 +28,7 @@ SPOTS, SPOT = 48, 4096
 """Places of a long file of metrics that are read, and bytes read at each."""
 FRESH = 60.0
 """Seconds after its last line within which a run counts as running, where locks of other machines are not seen."""
+ACTIVITY = "seconds/"
 RECENT = 20
 """Lines whose mean is the loss now."""
 
@@ -37,7 +38,7 @@ class Overview:
     """A run at a glance. What is not known is None; ``problem`` says why a run is unreadable.
 
     ``loss`` is the mean of the last steps' training losses, ``curve`` pairs of tokens and loss over the run,
-    ``seconds_left`` an estimate for a run that is running.
+    ``time`` each activity's share of it (``training.clock``), ``seconds_left`` an estimate for a run that is running.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Overview:
     seconds: float | None = None
     seconds_left: float | None = None
     curve: tuple[tuple[int, float], ...] = ()
+    time: dict[str, float] = field(default_factory=dict)
 
     @property
     def total(self) -> int | None:
@@ -95,6 +97,7 @@ def overview(path: Path) -> Overview:
         seconds=summary.get("seconds") or last.get("seconds"),
         seconds_left=(total - tokens) / rate if rate and state == "running" else None,
         curve=tuple((int(line["tokens"]), float(line["loss"])) for line in steps),
+        time=shares(spots),
     )
 
 
@@ -177,9 +180,20 @@ def latest(lines: Sequence[dict[str, Any]], key: str) -> float | None:
     return next((float(line[key]) for line in reversed(lines) if finite(line.get(key))), None)
 
 
+def shares(lines: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Each activity's share of the time that some lines account for, the greatest first."""
+    seconds: dict[str, float] = {}
+    for line in lines:
+        for key, value in line.items():
+            if key.startswith(ACTIVITY) and finite(value):
+                seconds[key.removeprefix(ACTIVITY)] = seconds.get(key.removeprefix(ACTIVITY), 0.0) + value
+    total = sum(seconds.values())
+    return {key: value / total for key, value in sorted(seconds.items(), key=lambda item: -item[1]) if total > 0}
+
+
 def speed(lines: Sequence[dict[str, Any]]) -> float | None:
     """Tokens per second of training between the first and the last of some lines."""
-    timed = [(line["tokens"], line["seconds"]) for line in lines if finite(line.get("seconds"))]
+    timed = [(float(line["tokens"]), float(line["seconds"])) for line in lines if finite(line.get("seconds"))]
     if len(timed) < 2 or timed[-1][1] <= timed[0][1]:
         return None
-    return float(timed[-1][0] - timed[0][0]) / (timed[-1][1] - timed[0][1])
+    return (timed[-1][0] - timed[0][0]) / (timed[-1][1] - timed[0][1])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from typing import Any, Literal, Protocol, get_args
 
 from isoflop import config as configuration
@@ -41,18 +42,18 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = run.path / "tensorboard"
-        self._writer = SummaryWriter(str(folder), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
         if step == 0:
-            self._writer.add_text("config", f"```toml\n{configuration.dumps(config)}```")  # type: ignore[no-untyped-call]
+            self._writer.add_text("config", f"```toml\n{configuration.dumps(config)}```")
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add a point to every curve."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush and close the file."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 class Trackio:
@@ -100,20 +101,23 @@ class Sinks:
         """Open the sinks of a run that stands after ``step`` steps."""
         self._open: dict[str, Sink] = {}
         for name in names:
-            self._try(name, lambda kind=KINDS[name], name=name: self._open.update({name: kind(run, config, step)}))
+            self._try(name, partial(self._start, name, run, config, step))
 
     def write(self, values: dict[str, float]) -> None:
         """Tell all a line of metrics."""
         if self._open:
             curves = {key: value for key, value in values.items() if key not in NOT_SHOWN}
             for name, sink in list(self._open.items()):
-                self._try(name, lambda sink=sink: sink.write(int(values["step"]), curves))
+                self._try(name, partial(sink.write, int(values["step"]), curves))
 
     def close(self) -> None:
         """Close all."""
         for name, sink in list(self._open.items()):
             self._try(name, sink.close)
         self._open.clear()
+
+    def _start(self, name: SinkName, run: Run, config: TrainConfig, step: int) -> None:
+        self._open[name] = KINDS[name](run, config, step)
 
     def _try(self, name: str, action: Callable[[], Any]) -> None:
         """Do something with a sink; if it fails, say so and do without it from now on."""

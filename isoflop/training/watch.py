@@ -46,8 +46,11 @@ class Watch:
         """The figures of a run that has come to ``progress``; nothing while the last ones are fresh."""
         if self._last is None or time.monotonic() - self._told < SECONDS:
             return {}
-        seconds = progress.seconds - self._last.seconds
-        rate = (progress.tokens - self._last.tokens) / seconds
+        seconds, tokens = progress.seconds - self._last.seconds, progress.tokens - self._last.tokens
+        if seconds <= 0 or tokens <= 0:  # the run was taken back to a checkpoint meanwhile
+            self.begin(progress)
+            return {}
+        rate = tokens / seconds
         found = {"tokens_per_second": round(rate, 1), "peak_memory": float(peak_memory(self.device))}
         if self.peak is not None:
             flops = self.config.flops_exact(self._last.tokens, progress.tokens)
