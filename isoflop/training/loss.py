@@ -133,7 +133,7 @@ class ChunkedLosses(torch.autograd.Function):
             wanted, plain, grad_hidden[part], grad, apart = step(
                 hidden[part], weights, targets[part], padded, terms, lessons, each is not None
             )
-            if each is not None:
+            if each is not None and apart is not None:
                 each[part] = apart
             objective += wanted
             nats += plain
