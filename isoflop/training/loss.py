@@ -62,12 +62,14 @@ def chunk_gradient(
     terms: Terms = PLAIN,
     taught: Taught | None = None,
     spread: Spread = WHOLE,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    apart: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """Summed objective and cross-entropy of one chunk, and the objective's gradients to ``hidden`` and ``head``.
 
     hidden (rows, width) and head (vocab, width) in the compute type, targets (rows,). With ``padded`` a target below 0
     is none: its row has no loss and no gradient. Of a vocabulary that is ``spread`` over ranks, ``head`` is this
-    rank's rows; the gradient of ``hidden`` is then this rank's part of a sum.
+    rank's rows; the gradient of ``hidden`` is then this rank's part of a sum. With ``apart`` every row's cross-entropy
+    comes last.
     """
     logits = capped((hidden @ head.T).float(), terms.cap)
     top = spread.largest(logits.amax(-1, keepdim=True))
@@ -92,7 +94,7 @@ def chunk_gradient(
         objective, nats = objective.where(targets >= 0, 0.0), nats.where(targets >= 0, 0.0)
         gradient = gradient.where(targets[:, None] >= 0, 0.0)
     gradient = gradient.to(hidden.dtype)
-    return objective.sum(), nats.sum(), gradient @ head, (gradient.T @ hidden).float()
+    return objective.sum(), nats.sum(), gradient @ head, (gradient.T @ hidden).float(), nats if apart else None
 
 
 def chunk_loss(hidden: Tensor, head: Tensor, targets: Tensor, cap: float) -> Tensor:
@@ -102,7 +104,7 @@ def chunk_loss(hidden: Tensor, head: Tensor, targets: Tensor, cap: float) -> Ten
 
 
 @cache
-def compiled_gradient() -> Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]:
+def compiled_gradient() -> Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]]:
     """The chunk's arithmetic as one compiled graph per shape."""
     return torch.compile(chunk_gradient, dynamic=False)
 
@@ -122,6 +124,7 @@ class ChunkedLosses(torch.autograd.Function):
         terms: Terms,
         taught: Taught | None,
         spread: Spread,
+        each: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Sum the losses over chunks of ``rows`` rows and keep both gradients."""
         step = compiled_gradient() if fast else chunk_gradient
@@ -132,9 +135,11 @@ class ChunkedLosses(torch.autograd.Function):
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
             lessons = taught.rows(part) if taught is not None else None
-            wanted, plain, grad_hidden[part], grad = step(
-                hidden[part], weights, targets[part], padded, terms, lessons, spread
+            wanted, plain, grad_hidden[part], grad, apart = step(
+                hidden[part], weights, targets[part], padded, terms, lessons, spread, each is not None
             )
+            if each is not None and apart is not None:
+                each[part] = apart
             objective += wanted
             nats += plain
             grad_head += grad
@@ -146,7 +151,7 @@ class ChunkedLosses(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the stored gradients."""
         grad_hidden, grad_head = ctx.saved_tensors
-        return grad_hidden * grads[0].to(grad_hidden.dtype), grad_head * grads[0], *[None] * 7
+        return grad_hidden * grads[0].to(grad_hidden.dtype), grad_head * grads[0], *[None] * 8
 
 
 def losses(
@@ -159,17 +164,20 @@ def losses(
     terms: Terms = PLAIN,
     taught: Taught | None = None,
     spread: Spread = WHOLE,
+    each: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Summed objective, to be descended, and cross-entropy in nats, to be read, of logits ``hidden @ headᵀ``.
 
-    hidden (…, width) against target ids (…); ``taught`` has a row for each target; ``spread``
-    says of which part of the vocabulary ``head`` has the rows. ``fast`` compiles the arithmetic of
-    the gradient; ``padded`` says that targets below 0 are none. Divide by the number of targets for nats per token: the
-    sum is returned so that accumulation over micro-batches is normalised once, per token.
+    hidden (…, width) against target ids (…); ``taught`` has a row for each target; ``each``, of the targets' shape, is
+    filled with every target's cross-entropy. ``fast`` compiles the arithmetic of the gradient; ``padded`` says that
+    targets below 0 are none; ``spread`` says of which part of the vocabulary ``head`` has the rows. Divide by the
+    number of targets for nats per token: the sum is returned so that accumulation over micro-batches is normalised
+    once, per token.
     """
     rows = chunk_rows(targets.numel(), head.shape[0])
     flat = hidden.reshape(-1, hidden.shape[-1])
-    arguments = (flat, head, targets.reshape(-1), rows, fast, padded, terms, taught, spread)
+    nats = None if each is None else each.view(-1)
+    arguments = (flat, head, targets.reshape(-1), rows, fast, padded, terms, taught, spread, nats)
     return ChunkedLosses.apply(*arguments)  # type: ignore[no-any-return,no-untyped-call]
 
 

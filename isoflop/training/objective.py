@@ -53,10 +53,13 @@ class Objective:
             lessons = Live(teacher.load(model.embedding.device, model.compute, compiled=model.compiled))
         return cls(terms, padded, teacher, lessons)
 
-    def __call__(self, model: Llama, hidden: Tensor, tokens: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, model: Llama, hidden: Tensor, tokens: Tensor, first: int, each: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Summed objective and cross-entropy of ``model``'s final states over sequences (rows, context + 1).
 
-        ``first`` is the number of the first of these samples in the run.
+        ``first`` is the number of the first of these samples in the run; ``each`` (rows, context) is filled with every
+        target's cross-entropy.
         """
         taught = self.lessons(packing.inputs(tokens[:, :-1]), first) if self.lessons else None
         return losses(
@@ -68,6 +71,7 @@ class Objective:
             terms=self.terms,
             taught=taught,
             spread=model.spread,
+            each=each,
         )
 
     @property

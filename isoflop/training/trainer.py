@@ -29,6 +29,7 @@ from isoflop.tokens.ledger import Ledger
 from isoflop.training import averaging, checkpoint, data, rewind
 from isoflop.training.averaging import Average
 from isoflop.training.branch import branch_point, check_branch_data
+from isoflop.training.by_source import LossBySource
 from isoflop.training.checkpoint import Progress
 from isoflop.training.config import TrainConfig
 from isoflop.training.expert_load import load_metrics, no_load
@@ -105,6 +106,8 @@ class Trainer:
             self.parts[averaging.PART] = self.average
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.watch = Watch(self.config, self.device, self.model.compute, self.ranks.processes * threads)
+        names = [source.name for source in self.config.mixture.sources] if self.config.mixture else []
+        self.by_source = LossBySource(names, self.loaders, self.device) if names else None
         self.noise = NoiseScale(self.model) if self.config.noise_scale else None
         if self.noise is not None:
             self.parts["noise"] = self.noise
@@ -168,7 +171,8 @@ class Trainer:
         with clock("compute"):
             loss = self.accumulate(consumed, size)
         with clock("communicate"):
-            self.ranks.complete(self.model, loss, wishes, self.load, *([self.noise.sums] if self.noise else []))
+            sums = [part.sums for part in (self.noise, self.by_source) if part is not None]
+            self.ranks.complete(self.model, loss, wishes, self.load, *sums)
         with clock("optimise"):
             norm, verdict = self.descend(consumed, rate, float(loss))
             if self.average is not None:
@@ -185,6 +189,8 @@ class Trainer:
             "gradient_norm": norm,
             "seconds": round(self.progress.seconds, 4),
         } | load_metrics(self.load)
+        if self.by_source is not None:
+            line |= self.by_source.figures()
         if self.noise is not None and verdict == "step":
             line |= self.noise.measure(norm, self.targets(consumed, size), self.config.contexts.at(consumed))
         wished = Wish(*(bool(any_rank) for any_rank in wishes))
@@ -206,6 +212,8 @@ class Trainer:
         padded, targets, spread = self.config.packing == "fit", self.targets(consumed, size), self.model.spread
         loader = self.loaders[self.config.contexts.at(consumed)]
         sample, _ = self.share(consumed, size)
+        if self.by_source is not None:
+            self.by_source.begin()
 
         def piece(tokens: Tensor, arriving: Tensor | None) -> Tensor:
             nonlocal sample
@@ -214,8 +222,12 @@ class Trainer:
             states = self.model.hidden(inputs, documents, arriving)
             if not spread.last:
                 return states
-            objective, nats = self.objective(self.model, states, tokens, sample)
+            aims = spread.local(tokens[:, 1:])
+            each = torch.empty(aims.shape, device=self.device) if self.by_source is not None else None
+            objective, nats = self.objective(self.model, states, tokens, sample, each)
             told.add_(nats / targets)
+            if self.by_source is not None and each is not None:
+                self.by_source.add(sample, tokens.shape[1] - 1, aims, each)
             sample += len(tokens)
             if self.noise is not None:
                 self.noise.piece(int((tokens[:, 1:] >= 0).sum()))
