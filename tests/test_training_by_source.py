@@ -82,15 +82,15 @@ def test_ranks_add_up_to_the_whole_batch_and_an_absent_source_is_left_out(
     ).loaders
     targets, nats = torch.ones(8, 32, dtype=torch.int64), torch.rand(8, 32)
     whole, first, second = (LossBySource(["low", "high", third.name], loaders, torch.device("cpu")) for _ in range(3))
-    whole.add(16, targets, nats)
-    first.add(16, targets[:3], nats[:3])
-    second.add(19, targets[3:], nats[3:])
+    whole.add(16, targets.shape[1], targets, nats)
+    first.add(16, targets.shape[1], targets[:3], nats[:3])
+    second.add(19, targets.shape[1], targets[3:], nats[3:])
     first.sums += second.sums
     assert first.figures() == pytest.approx(whole.figures())
     assert set(whole.figures()) == {"loss/low", "loss/high"}
     began = time.process_time()
     for _ in range(20):
-        whole.add(16, targets, nats)
+        whole.add(16, targets.shape[1], targets, nats)
     print(f"{(time.process_time() - began) / 20 * 1e6:.0f} µs a micro-batch")
 
 
