@@ -3,7 +3,7 @@
 Everything is a function of tokens consumed (:mod:`isoflop.planning.schedule`), by the rules that every run of a sweep
 obeys (:mod:`isoflop.planning.hyperparameters`); what published rules say of the same run stands beside them. The
 annealing stage is the schedule's own decay to zero over the last tenth; a long context is grown into, by doubling,
-just before it, so that annealing happens at the full length. Instant. Left out: mixtures of data by stage, averaging
+just before it, so that annealing happens at the full length. Instant. Left out: mixtures of data by stage, averages
 of checkpoints, muP.
 """
 

@@ -189,6 +189,7 @@ class TrainConfig:
             "a teacher": self.teacher is not None,
             'optimizer.kind = "muon"': self.optimizer.kind == "muon",
             "gates": self.gates is not None,
+            "average": self.average is not None,
         }
         return [name for name, wanted in asked.items() if wanted]
 
