@@ -276,7 +276,7 @@ def test_a_teacher_that_changed_is_refused(tiny_config: Make, teacher: Path, tmp
 def test_command_asks_and_the_run_learns(
     tiny_config: Make, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = tiny_config(teacher=taught_by(teacher, top_k=4), schedule=Schedule(1024, 0.01))
+    config = tiny_config(teacher=taught_by(teacher, top_k=11), schedule=Schedule(1024, 0.01))  # nobody else asks for 11
     (tmp_path / "student.toml").write_text(configuration.dumps(config))
     arguments = [str(tmp_path / "run"), "--config", str(tmp_path / "student.toml")]
     assert dispatch(["distil", *arguments, "--json"]) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 from types import SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class Copier:
         self.vocab, self.reach, self.match = vocab, reach, match
         self.head = torch.eye(vocab)
         self.embedding = self.head
+        self.shape = SimpleNamespace(logit_cap=0.0)
 
     def hidden(self, tokens: Tensor) -> Tensor:
         out = torch.zeros(*tokens.shape, self.vocab)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from isoflop.files import locked
 from isoflop.model.llama import Llama
 from isoflop.progress import Report, silent
+from isoflop.tokens import packing
 from isoflop.tokens.blended import BlendedLoader, blended_loaders, open_sources
 from isoflop.tokens.loader import Loader
 from isoflop.training.config import TrainConfig
@@ -87,8 +88,9 @@ def question(
     saved, since = time.monotonic(), 0
     for start in range(0, len(positions), rows):
         part = positions[start : start + rows]
-        inputs = torch.from_numpy(loader.at(part)[:, :-1]).clamp(min=0).to(model.embedding.device)
-        flat = model.hidden(inputs).flatten(0, 1)
+        read = torch.from_numpy(loader.at(part)[:, :-1]).to(model.embedding.device)
+        inputs, documents = packing.inputs(read), loader.document_ids(read) if config.document_mask else None
+        flat = model.hidden(inputs, documents).flatten(0, 1)
         head, step = model.head.to(flat.dtype), chunk_rows(len(flat), model.shape.vocab)
         said = [
             likeliest(

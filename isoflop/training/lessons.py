@@ -89,7 +89,8 @@ class Store:
 def place_of(config: TrainConfig, dataset: TokenDataset, context: int, teacher: Scholar) -> Path:
     """Where the lessons lie that a run's config speaks of, on one of its sources at one of its contexts."""
     assert config.teacher is not None
-    named = (dataset.manifest.fingerprint, teacher.fingerprint, config.teacher.top_k, config.teacher.temperature)
+    asked = (config.teacher.top_k, config.teacher.temperature, config.document_mask)
+    named = (dataset.manifest.fingerprint, teacher.fingerprint, *asked)
     key = xxhash.xxh3_128_hexdigest(repr(named).encode())
     return dataset.folder / f"lessons-train-{context}-{config.packing}-{key[:16]}"
 
@@ -123,8 +124,10 @@ class Cached:
                 stores.setdefault(context, []).append(Store.open(folder))
         return cls(loaders, stores)
 
-    def __call__(self, inputs: Tensor, first: int) -> Likeliest:
+    def __call__(self, inputs: Tensor, first: int, documents: Tensor | None = None) -> Likeliest:
         """The lessons on the samples from number ``first`` on, which ``inputs`` (rows, context) are.
+
+        What documents are, the teacher was told when it was asked.
 
         Raises ValueError where the teacher was not asked about them.
         """

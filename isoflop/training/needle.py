@@ -25,6 +25,7 @@ from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.packing import PADDING
 from isoflop.tokens.recall import NAMES, WORDS, question
 from isoflop.tokens.tokenizer import Tokenizer
+from isoflop.training.loss import capped
 from isoflop.training.ranks import Ranks
 
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -121,7 +122,7 @@ class Needles:
         targets, truth = self.answers[batch].to(device), self.truth[batch].to(device)
         hidden = model.hidden(self.tokens[batch].to(device))[:, -targets.shape[1] :].detach()
         with torch.no_grad():
-            logits = F.linear(hidden, model.head.to(hidden.dtype)).float()
+            logits = capped(F.linear(hidden, model.head.to(hidden.dtype)).float(), model.shape.logit_cap)
             real = targets != PADDING
             first = real.int().argmax(1)
             among = logits[torch.arange(len(batch), device=device), first][:, self.words.to(device)]

@@ -54,14 +54,20 @@ class Objective:
         return cls(terms, padded, teacher, lessons)
 
     def __call__(
-        self, model: Llama, hidden: Tensor, tokens: Tensor, first: int, each: Tensor | None = None
+        self,
+        model: Llama,
+        hidden: Tensor,
+        tokens: Tensor,
+        first: int,
+        documents: Tensor | None = None,
+        each: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Summed objective and cross-entropy of ``model``'s final states over sequences (rows, context + 1).
 
-        ``first`` is the number of the first of these samples in the run; ``each`` (rows, context) is filled with every
-        target's cross-entropy.
+        ``first`` is the number of the first of these samples in the run; ``documents`` (rows, context) are what the
+        states were made with; ``each`` (rows, context) is filled with every target's cross-entropy.
         """
-        taught = self.lessons(packing.inputs(tokens[:, :-1]), first) if self.lessons else None
+        taught = self.lessons(packing.inputs(tokens[:, :-1]), first, documents) if self.lessons else None
         return losses(
             hidden,
             model.head,

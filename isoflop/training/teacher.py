@@ -79,8 +79,11 @@ class Scholar:
 class Lessons(Protocol):
     """What a teacher says of a batch."""
 
-    def __call__(self, inputs: Tensor, first: int) -> Taught:
-        """Distributions after each of ``inputs`` (rows, context), the samples from number ``first`` on."""
+    def __call__(self, inputs: Tensor, first: int, documents: Tensor | None = None) -> Taught:
+        """Distributions after each of ``inputs`` (rows, context), the samples from number ``first`` on.
+
+        With ``documents``, of the inputs' shape, a token's own document is all that is seen before it.
+        """
         ...
 
 
@@ -90,10 +93,10 @@ class Live:
 
     model: Llama
 
-    def __call__(self, inputs: Tensor, first: int) -> Whole:
+    def __call__(self, inputs: Tensor, first: int, documents: Tensor | None = None) -> Whole:
         """The whole distributions, as final states."""
         with torch.no_grad():
-            hidden = self.model.hidden(inputs).reshape(-1, self.model.shape.width)
+            hidden = self.model.hidden(inputs, documents).reshape(-1, self.model.shape.width)
         return Whole(hidden, self.model.head.to(hidden.dtype), self.model.shape.logit_cap)
 
 

@@ -224,7 +224,7 @@ class Trainer:
                 return states
             aims = spread.local(tokens[:, 1:])
             each = torch.empty(aims.shape, device=self.device) if self.by_source is not None else None
-            objective, nats = self.objective(self.model, states, tokens, sample, each)
+            objective, nats = self.objective(self.model, states, tokens, sample, documents, each)
             told.add_(nats / targets)
             if self.by_source is not None and each is not None:
                 self.by_source.add(sample, tokens.shape[1] - 1, aims, each)

@@ -44,12 +44,14 @@ def open_weights(path: Path) -> Source:
 
 
 def open_checkpoint(path: Path) -> Stored:
-    """The weights of a checkpoint folder; its run has the shape, and the context that it was trained at last."""
+    """The weights of a checkpoint folder; its run has the shape, with the context and rope of its last step."""
     if (marker := checkpoint.read_marker(path)) is None:
         raise ValueError(f"{path} holds no complete checkpoint; take another of the same run")
     config = run_of(path).config
-    context = config.contexts.at(max(0, marker["tokens"] - 1))
-    return Stored.open(replace(config.shape, context=context), path / WEIGHTS)
+    last = max(0, marker["tokens"] - 1)
+    context, rope = config.contexts.at(last), config.rope_at(last)
+    shape = replace(config.shape, context=context, rope_theta=rope.theta, rope_scaling=rope.scaling)
+    return Stored.open(shape, path / WEIGHTS)
 
 
 def run_of(path: Path) -> Run:
