@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from pathlib import Path
 from types import SimpleNamespace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
