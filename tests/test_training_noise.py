@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,6 +123,23 @@ def test_measuring_changes_no_weight_and_goes_on_after_a_stop(tiny_config: Make,
     ends = [Run(tmp_path / name).metrics()[-1] for name in ("measured", "parts")]
     assert ends[0]["critical_batch"] == ends[1]["critical_batch"]
     assert measured["batch_proposed"]["first"] == 128
+
+
+def test_a_step_without_a_number_is_forgotten(tiny_config: Make, tmp_path: Path) -> None:
+    config = tiny_config(noise_scale=True, batch=BatchRamp(512), micro_tokens=128)
+    run = Run(tmp_path / "run")
+    run.start(config)
+    trainer = Trainer.build(config, run)
+    weights = trainer.model.embedding
+    before = weights.detach().clone()
+    with torch.no_grad():
+        weights.fill_(math.nan)
+    assert trainer.step()[0]["skipped"]
+    with torch.no_grad():
+        weights.copy_(before)
+    assert math.isfinite(trainer.step()[0].get("noise_scale", 0.0))
+    assert trainer.noise is not None
+    assert math.isfinite(trainer.noise.signal)
 
 
 def test_proposed_batches_never_exceed_the_critical_one() -> None:

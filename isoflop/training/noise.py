@@ -68,6 +68,10 @@ class NoiseScale:
         """Count a piece of so many targets."""
         self.sums[1] += float(targets) ** 2
 
+    def forget(self) -> None:
+        """Leave out the step at hand, which was not taken: one that is no number would never be averaged away."""
+        self.sums.zero_()
+
     def measure(self, norm: float, targets: int, context: int) -> dict[str, float]:
         """Take up a step whose batch has a gradient of ``norm`` per target; the line's entries, and begin the next.
 

@@ -189,12 +189,14 @@ class Trainer:
             "gradient_norm": norm,
             "seconds": round(self.progress.seconds, 4),
         } | load_metrics(self.load)
-        if self.by_source is not None:
+        if self.by_source is not None and verdict == "step":
             line |= self.by_source.figures()
         if self.noise is not None and verdict == "step":
             line |= self.noise.measure(norm, self.targets(consumed, size), self.config.contexts.at(consumed))
         wished = Wish(*(bool(any_rank) for any_rank in wishes))
         if verdict != "step":
+            if self.noise is not None:
+                self.noise.forget()
             line |= self.refuse(verdict, float(loss), norm, rate)
         return line, wished._replace(save=wished.save or "rewound_to" in line)
 
