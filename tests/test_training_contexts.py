@@ -64,7 +64,7 @@ def test_each_step_and_validation_has_the_context_in_force(tiny_config: Make, tm
     config, seen = tiny_config(context=RAMP), []
     trainer = begun(config, tmp_path / "run")
     hidden = trainer.model.hidden
-    trainer.model.hidden = lambda tokens: seen.append(tokens.shape) or hidden(tokens)  # type: ignore[method-assign]
+    trainer.model.hidden = lambda tokens, _=None: seen.append(tokens.shape) or hidden(tokens)  # type: ignore[method-assign]
     for consumed in (0, 1024, 2048):
         trainer.progress = checkpoint.Progress(consumed, 0, 0.0)
         line, _ = trainer.step()
