@@ -121,6 +121,8 @@ def run_steps(case: Case, shape: Shape, steps: int) -> None:
     from isoflop.planning.schedule import BatchRamp, Schedule
     from isoflop.training.checkpoint import Progress
     from isoflop.training.config import TrainConfig
+    from isoflop.training.loss import Terms
+    from isoflop.training.objective import Objective
     from isoflop.training.optimizer import build_optimizer
     from isoflop.training.run import Run
     from isoflop.training.trainer import ALONE, Trainer
@@ -147,6 +149,7 @@ def run_steps(case: Case, shape: Shape, steps: int) -> None:
         Progress(0, 0, 0.0),
         ALONE,
         None,  # type: ignore[arg-type]
+        Objective(Terms(), padded=False),
     )
     for _ in range(steps):
         trainer.step()

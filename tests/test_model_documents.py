@@ -175,12 +175,12 @@ def test_trainer_and_validation_tell_the_model_where_documents_begin(
     told: list[Tensor] = []
     hidden = trainer.model.hidden
 
-    def listen(tokens: Tensor, documents: Tensor | None = None) -> Tensor:
+    def listen(tokens: Tensor, documents: Tensor | None = None, arriving: Tensor | None = None) -> Tensor:
         assert documents is not None
         begins = torch.cat([torch.zeros(len(tokens), 1), (tokens == bos)[:, 1:]], 1)
         assert torch.equal(documents, begins.cumsum(1).long())
         told.append(documents)
-        return hidden(tokens, documents)
+        return hidden(tokens, documents, arriving)
 
     trainer.model.hidden = listen  # type: ignore[method-assign, assignment]
     trainer.step()

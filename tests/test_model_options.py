@@ -216,7 +216,7 @@ def test_head_norms_are_qwen_3s() -> None:
 
 @pytest.mark.parametrize("change", [{"experts": Experts(2)}, {"qk_norm": True}, {"attention_cap": 1.0}])
 def test_what_no_llama_has_is_not_handed_to_transformers(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="no Llama of transformers"):
+    with pytest.raises(ValueError, match="no plain Llama"):
         to_transformers(Llama(replace(DENSE, **change)).initialise(0))  # type: ignore[arg-type]
 
 

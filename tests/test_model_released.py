@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from isoflop.model.convert import from_transformers, rope_from_transformers, to_transformers
+from isoflop.model.convert import from_transformers, to_transformers
+from isoflop.model.hub_config import scaling_of
 from isoflop.model.llama import Llama
 from isoflop.model.rotary import rotary_table
 from isoflop.planning.rope import RopeScaling
@@ -85,9 +86,9 @@ def test_angles_are_exact_at_the_end_of_the_longest_context() -> None:
 
 
 def test_scaling_of_another_kind_is_refused_by_name() -> None:
-    assert rope_from_transformers(None) is rope_from_transformers({"rope_type": "default"}) is None
+    assert scaling_of(None) is scaling_of({"rope_type": "default"}) is None
     with pytest.raises(ValueError, match="'yarn'"):
-        rope_from_transformers({"rope_type": "yarn", "factor": 4.0})
+        scaling_of({"rope_type": "yarn", "factor": 4.0})
 
 
 @pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])

@@ -81,7 +81,8 @@ def state(run: Path) -> dict[str, Any]:
     assert newest is not None
     marker = checkpoint.read_marker(newest)
     assert marker is not None
-    lines = [{k: v for k, v in line.items() if k != "seconds"} for line in Run(run).metrics()]
+    clocked = ("seconds", "tokens_per_second", "peak_memory", "mfu")
+    lines = [{k: v for k, v in line.items() if not k.startswith(clocked)} for line in Run(run).metrics()]
     tensors = {file.name: file.read_bytes() for file in newest.glob("*.safetensors")}
     return tensors | {"parts": marker["parts"], "metrics": lines, "at": (marker["tokens"], marker["step"])}
 

@@ -48,11 +48,11 @@ def hanging(hang: Callable[[], object], config: TrainConfig, run: Path) -> Calla
 
 
 def wait_for_what_never_comes() -> None:
-    time.sleep(1000)
+    time.sleep(60)
 
 
 def hold_everything() -> None:
-    ctypes.PyDLL(None).sleep(1000)  # does not let go of the interpreter
+    ctypes.PyDLL(None).sleep(60)  # does not let go of the interpreter
 
 
 def test_a_hang_ends_the_process_and_says_where_it_was(

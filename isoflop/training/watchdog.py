@@ -41,6 +41,7 @@ class Watchdog:
         self._since = math.inf  # when the step at hand began; not while none is watched
         self._closed = threading.Event()
         self._file = path.open("w")
+        self._arm()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
@@ -76,11 +77,15 @@ class Watchdog:
             if self.path.stat().st_size == 0:
                 self.path.unlink()
 
+    def _arm(self) -> None:
+        """Have the process ended from outside the interpreter if this is not done again in time."""
+        if self.limit < math.inf:
+            faulthandler.dump_traceback_later(self.limit + GRACE, exit=True, file=self._file)
+
     def _watch(self) -> None:
         try:
             while not self._closed.wait(min(1.0, self.limit / 4)):
-                if self.limit < math.inf:
-                    faulthandler.dump_traceback_later(self.limit + GRACE, exit=True, file=self._file)
+                self._arm()
                 if time.monotonic() - self._since > self.limit:
                     self._end()
         finally:
