@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -92,7 +93,10 @@ def compare(a: argparse.Namespace) -> None:
     print(f"{model.shape.name}, {a.dtype}{' int8' if a.int8 else ''}, prompts of {a.prompt}, {a.new} new tokens")
     for name, (count, samples) in CASES.items():
         ids, new = prompts(a, count), a.new
-        work = {"isoflop": lambda: ours(engine, ids, samples, new), "transformers": lambda: theirs(other, ids, samples, new)}
+        work: dict[str, Callable[[], None]] = {
+            "isoflop": partial(ours, engine, ids, samples, new),
+            "transformers": partial(theirs, other, ids, samples, new),
+        }
         times: dict[str, list[float]] = {tool: [] for tool in work}
         for round_ in range(a.rounds + 1):
             for tool, call in work.items():
@@ -115,7 +119,9 @@ def memory(a: argparse.Namespace, tool: str) -> None:
     """Print the peak of one tool's memory over what it held before, as JSON: the child of :func:`memories`."""
     model = Llama(shape_of(a), compute=DTYPES[a.dtype]).initialise(0)
     ids = prompts(a, 64)
-    engine, other = (Engine(Decoder(model, int8=a.int8)), None) if tool == "isoflop" else (None, peer(model, DTYPES[a.dtype]))
+    engine, other = (
+        (Engine(Decoder(model, int8=a.int8)), None) if tool == "isoflop" else (None, peer(model, DTYPES[a.dtype]))
+    )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ours(engine, ids, 1, a.new) if engine else theirs(other, ids, 1, a.new)
     print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3))
@@ -124,7 +130,9 @@ def memory(a: argparse.Namespace, tool: str) -> None:
 def memories(arguments: list[str]) -> None:
     """Print both tools' memory at batch 64."""
     for tool in ("isoflop", "transformers"):
-        done = subprocess.run([sys.executable, __file__, *arguments, "--memory", tool], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, __file__, *arguments, "--memory", tool], capture_output=True, text=True, check=True
+        )
         print(f"memory at 64     {tool} +{float(done.stdout.splitlines()[-1]):,.0f} MB")
 
 

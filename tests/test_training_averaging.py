@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from isoflop.inference.sample import load_run
+from isoflop.inference.load import load_run
 from isoflop.planning.averaging import Averaging
 from isoflop.planning.schedule import Schedule
 from isoflop.training import checkpoint

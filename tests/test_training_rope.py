@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from isoflop.inference.sample import load_run
+from isoflop.inference.load import load_run
 from isoflop.model.llama import Llama
 from isoflop.planning.rope import RopeScaling
 from isoflop.planning.schedule import ContextRamp, RopeStage, Schedule

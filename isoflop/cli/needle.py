@@ -83,7 +83,7 @@ def test(a: Arguments) -> list[Score]:
     """The scores of a run, length by length."""
     import torch
 
-    from isoflop.inference.sample import load_run
+    from isoflop.inference.load import load_run
     from isoflop.tokens.blended import open_sources
     from isoflop.training.needle import Needles
     from isoflop.training.ranks import Ranks

@@ -21,10 +21,15 @@ from isoflop.model.llama import Llama
 
 
 class Decoder:
-    """A model ready to read and continue: ``weights`` are ``fp32``, ``bf16`` or ``int8`` (rounded per output row)."""
+    """A model ready to read and continue, in ``dtype`` (by default the model's compute type).
+
+    With ``int8`` its matrices are rounded to eight bits with a scale for every output row (``weights.Rounded``).
+    """
 
     def __init__(self, model: Llama, *, dtype: torch.dtype | None = None, int8: bool = False) -> None:
         shape = model.shape
+        if shape.experts is not None:
+            raise ValueError(f"{shape.name} is a mixture of experts, which cannot be read from token by token yet")
         self.shape, self.dtype = shape, dtype or model.compute
         self.device = model.embedding.device
         self.embedding = model.embedding.detach().to(self.dtype)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from isoflop.inference.cache import Cache
 from isoflop.inference.decoder import Decoder
-from isoflop.inference.requests import Completion, Event, Finish, Request
+from isoflop.inference.requests import Completion, Event, Request
 from isoflop.inference.sampling import chance, choose, penalise
 from isoflop.inference.text import Unfolding
 from isoflop.tokens.tokenizer import Tokenizer

@@ -3,7 +3,8 @@
 A row's choice depends on its own logits, its own settings and one number between 0 and 1 that is arithmetic of its seed
 and its place (:func:`chance`), so it is the same whatever its neighbours are. Filters are taken in the order top-k,
 top-p, min-p, as transformers does; with none a token is found in the cumulative distribution, without sorting. Sorting
-takes the ``CANDIDATES`` likeliest tokens first and the whole vocabulary only where those do not hold the mass asked for.
+takes the ``CANDIDATES`` likeliest tokens first, and the whole vocabulary only where those do not hold the mass asked
+for.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ def matrix(weight: Tensor, dtype: torch.dtype, int8: bool) -> Matrix:
 class Rounded:
     """A matrix of int8 with one scale a row: weight ≈ int8 · scale, symmetric, rounded to nearest.
 
-    Half of bf16's bytes and a quarter of fp32's. The library's product makes no wider copy of the weights; it is of bf16
-    activations, whose fp32 kernel on a CPU is ten times slower.
+    Half of bf16's bytes and a quarter of fp32's. The library's product makes no wider copy of the weights; it is of
+    bf16 activations, whose fp32 kernel on a CPU is ten times slower.
     """
 
     def __init__(self, weight: Tensor) -> None:
