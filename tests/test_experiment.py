@@ -125,7 +125,7 @@ def test_finished_experiment_runs_nothing_again(finished: Path, corpus: Path) ->
 @pytest.mark.parametrize(
     "stage",
     [
-        "sweep/*/C*/summary.json",
+        pytest.param("sweep/*/C*/summary.json", marks=pytest.mark.slow),
         pytest.param("flagship/plan.json", marks=pytest.mark.slow),
         pytest.param("flagship/metrics.jsonl", marks=pytest.mark.slow),
     ],

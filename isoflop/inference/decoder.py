@@ -36,7 +36,7 @@ class Decoder:
         self.layers: list[LayerWeights] = [layer_weights(block, self.dtype, int8) for block in model.blocks]
         self.norm = model.norm.detach().to(self.dtype)
         self.head: Matrix = matrix(model.head.detach(), self.dtype, int8)
-        cos, sin = model.cos, model.sin  # type: ignore[assignment]
+        cos, sin = model.cos, model.sin
         self.cos = torch.cat((cos, cos), -1)  # type: ignore[arg-type]
         self.sin = torch.cat((-sin, sin), -1)  # type: ignore[operator,arg-type]
 
@@ -93,11 +93,11 @@ class Decoder:
         s, layer = self.shape, self.layers[number]
         rows, time = x.shape[:2]
         projected = layer.qkv(x).view(rows, time, s.heads + 2 * s.kv_heads, s.head_dim)
-        turned, v = projected.split([s.heads + s.kv_heads, s.kv_heads], 2)
+        turned, v = torch.split(projected, [s.heads + s.kv_heads, s.kv_heads], 2)
         if layer.qk_norms is not None:
             turned = self.normalise_heads(turned, layer.qk_norms)
         turned = (turned * cos + turned.roll(s.head_dim // 2, -1) * sin).to(self.dtype)
-        q, k = turned.split([s.heads, s.kv_heads], 2)
+        q, k = torch.split(turned, [s.heads, s.kv_heads], 2)
         cache.write(number, k, v, positions)
         if bias is None and not s.attention_cap:
             q, k, v = (t.transpose(1, 2) for t in (q, k, v))
@@ -116,5 +116,5 @@ class Decoder:
 
     def normalise_heads(self, turned: Tensor, norms: tuple[Tensor, Tensor]) -> Tensor:
         """RMSNorm of every query and key head by the layer's two weights."""
-        q, k = turned.split([self.shape.heads, self.shape.kv_heads], 2)
+        q, k = torch.split(turned, [self.shape.heads, self.shape.kv_heads], 2)
         return torch.cat((self.normalise(q, norms[0]), self.normalise(k, norms[1])), 2)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from isoflop.inference.cache import Cache
 from isoflop.inference.decoder import Decoder
-from isoflop.inference.requests import Completion, Event, Request
+from isoflop.inference.requests import Completion, Event, Finish, Request
 from isoflop.inference.sampling import chance, choose, penalise
 from isoflop.inference.text import Unfolding
 from isoflop.tokens.tokenizer import Tokenizer
@@ -63,7 +63,8 @@ class Row:
     def take(self, token: int, logprob: float) -> Event:
         """Add a token; the event says whether it was the last."""
         self.token, self.place = token, self.place + 1
-        piece, finish = "", None
+        piece: str = ""
+        finish: Finish | None = None
         stop = token in self.request.stop_ids
         if self.text is not None and not stop:
             piece = self.text.add(token)
