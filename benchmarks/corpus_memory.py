@@ -2,7 +2,8 @@
 
 Runs ``isoflop clean`` with a preset, and then ``isoflop prepare`` on what that left, in processes of their own, on the
 first N MB and the first 10·N MB of a corpus' text, and prints the peak memory of the largest process of each: workers
-are counted too. Clean holds a shard a worker, so shards of 2 MB let even a small corpus have more than one.
+are counted too. Clean holds a shard a worker, so shards of 2 MB let even a small corpus have more than one, and
+duplicates are compared in 16 MB instead of 256, which a small corpus would not fill.
 
     python benchmarks/corpus_memory.py --corpus ../shared/corpus/general [--megabytes 10] [--preset fineweb]
 """
@@ -24,6 +25,7 @@ from isoflop.corpus.writer import write_documents
 
 GROWTH = 10
 SHARD_BYTES = 2_000_000
+MEMORY_MB = 16
 FILE_BYTES = 50_000_000
 MEASURED = """
 import re, resource, runpy, sys
@@ -54,6 +56,7 @@ def main() -> None:
             taken = excerpt(a.corpus, size, folder / "raw")
             table = commanded("clean", "--preset", a.preset, str(folder / "raw"), "--dry-run").stdout
             table = table.replace("shard_bytes = 16000000", f"shard_bytes = {SHARD_BYTES}")
+            table = table.replace("memory_mb = 256", f"memory_mb = {MEMORY_MB}")
             (folder / "clean.toml").write_text(table)
             clean = peak("clean", "--config", str(folder / "clean.toml"), "--out", str(folder / "clean"))
             cleaned = str(folder / "clean" / "documents")
