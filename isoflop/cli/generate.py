@@ -17,7 +17,7 @@ DESCRIPTION = """Writes on from prompts with a run's model. A single text is sho
 
 examples:
   isoflop generate runs/mine "The law of"
-  isoflop generate runs/mine "def add(" "class " --samples 4 --temperature 0.6 --stop "\\n\\n"
+  isoflop generate runs/mine "def add(" "class " --samples 4 --temperature 0.6 --stop $'\\n\\n'
   isoflop generate runs/mine --file prompts.txt --json > answers.jsonl      # a prompt a line
 """
 

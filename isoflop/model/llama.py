@@ -11,7 +11,7 @@ layout of transformers. With ``recompute = "blocks"`` a block keeps only its inp
 pass: a third more arithmetic for a fraction of the memory. What no Llama has is off by default and then costs nothing:
 experts (:mod:`~isoflop.model.experts`), norms of query and key heads before they are rotated (Henry et al. 2020, arXiv
 2010.04245, as Qwen 3 does it), soft caps of scores and logits (Gemma 2, arXiv 2408.00118). Left out: dropout (no Llama
-has it) and KV caches (they come with the inference room).
+has it) and KV caches (``inference.decoder`` reads with one).
 """
 
 from __future__ import annotations
