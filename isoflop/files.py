@@ -25,6 +25,7 @@ except ImportError:  # Windows: two processes at work on one folder are then the
 
 TEMPORARY = ".partial"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 class DiskFullError(OSError):
@@ -123,8 +124,9 @@ def _take_place(temporary: Path, path: Path) -> None:
         try:
             temporary.rename(path)
             return
-        except OSError:
-            if not path.exists():
+        except OSError as error:
+            # another's folder may stand there as we rename and be gone as we look: what was said tells, not the look
+            if error.errno not in OCCUPIED and not path.exists():
                 raise
         discard(path)
 
