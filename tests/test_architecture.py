@@ -16,6 +16,9 @@ MAY_IMPORT = {
     "model": {"planning"},
     "training": {"model", "tokens", "planning"},
     "inference": {"training", "model", "tokens", "planning"},
+    "problems": set(),
+    "evaluation": {"inference", "problems", "training", "model", "tokens", "planning"},
+    "posttraining": {"evaluation", "inference", "problems", "training", "model", "tokens", "planning"},
     "sweeps": {"training", "tokens", "planning", "laws"},
     "mixing": {"sweeps", "training", "model", "tokens", "planning", "laws"},
     "report": {"sweeps", "training", "planning", "laws"},
@@ -23,6 +26,9 @@ MAY_IMPORT = {
     "cli": {
         "experiment",
         "report",
+        "posttraining",
+        "evaluation",
+        "problems",
         "mixing",
         "sweeps",
         "inference",
@@ -33,7 +39,7 @@ MAY_IMPORT = {
         "laws",
     },
 }
-WITHOUT_TORCH = ("laws", "planning", "corpus", "tokens", "sweeps", "report")
+WITHOUT_TORCH = ("laws", "planning", "corpus", "tokens", "problems", "sweeps", "report")
 
 
 def imports(file: Path) -> set[str]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from isoflop.inference.load import load_run
+from isoflop.inference.load import load_model
 from isoflop.planning.averaging import Averaging
 from isoflop.planning.schedule import Schedule
 from isoflop.training import checkpoint
@@ -107,14 +107,14 @@ def test_branch_averages_its_own_annealing_and_not_what_its_trunk_averaged(tiny_
 
 def test_averaged_weights_can_be_loaded_for_use(tiny_config: Make, tmp_path: Path) -> None:
     train(tiny_config(average=RULE), tmp_path / "run")
-    last, _ = load_run(tmp_path / "run")
-    averaged, _ = load_run(tmp_path / "run", averaged=True)
+    last, _ = load_model(tmp_path / "run")
+    averaged, _ = load_model(tmp_path / "run", averaged=True)
     mean = load_file(newest(tmp_path / "run") / "average.safetensors")
     assert torch.equal(averaged.embedding, mean["embedding"])
     assert not torch.equal(averaged.embedding, last.embedding)
     train(tiny_config(), tmp_path / "plain")
     with pytest.raises(ValueError, match="no averaged weights"):
-        load_run(tmp_path / "plain", averaged=True)
+        load_model(tmp_path / "plain", averaged=True)
 
 
 def test_record_of_the_average_is_in_the_marker(tiny_config: Make, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from isoflop.inference.load import load_run
+from isoflop.inference.load import load_model
 from isoflop.model.llama import Llama
 from isoflop.planning.rope import RopeScaling
 from isoflop.planning.schedule import ContextRamp, RopeStage, Schedule
@@ -80,7 +80,7 @@ def test_validations_and_unfinished_runs_have_the_rope_of_their_stage(make: Make
     alone = trainer.validation.measure(model, trainer.ranks, 32)
     assert trainer.validation.measure(trainer.model, trainer.ranks, 32) == alone
     tokens = torch.arange(64)[None]
-    assert torch.equal(load_run(run.path)[0](tokens), model(tokens))
+    assert torch.equal(load_model(run.path, context=64)[0](tokens), model(tokens))
 
     train(make(), run.path)
     model = Llama(SHAPE)

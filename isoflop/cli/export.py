@@ -39,6 +39,7 @@ class Arguments:
         dtype: Type of the weights; q8_0 (8 bits and a scale for each 32) is for gguf only.
         shard_size: Most bytes of one file of a Hugging Face folder, such as 500MB or 5GB.
         tokenizer: tokenizer.json to put beside the weights, by default the one that the model was trained with.
+        averaged: Write a run's averaged weights instead of its last.
         dry_run: Print what would be written, and do nothing.
         json: Print JSON.
     """
@@ -49,6 +50,7 @@ class Arguments:
     dtype: Literal["bf16", "fp32", "f16", "q8_0"] = "bf16"
     shard_size: str = "5GB"
     tokenizer: Path | None = None
+    averaged: bool = False
     dry_run: bool = False
     json: bool = False
 
@@ -60,7 +62,7 @@ def main(arguments: list[str]) -> None:
     from isoflop.training.exchange import GGUFExport, HubExport, open_with_tokenizer
 
     shard_bytes = size(a.shard_size)
-    source, tokenizer = open_with_tokenizer(a.model, a.tokenizer)
+    source, tokenizer = open_with_tokenizer(a.model, a.tokenizer, averaged=a.averaged)
     export: GGUFExport | HubExport
     if a.format == "gguf":
         export = GGUFExport(source, tokenizer, a.dtype)

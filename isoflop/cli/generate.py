@@ -1,4 +1,4 @@
-"""``isoflop generate``: texts that a run's model writes after prompts."""
+"""``isoflop generate``: texts that a model writes after prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from isoflop.inference.engine import Engine
     from isoflop.inference.requests import Request
 
-DESCRIPTION = """Writes on from prompts with a run's model. A single text is shown as it comes.
+DESCRIPTION = """Writes on from prompts with a model: a run's, or whatever else has weights and a tokenizer, such as a
+Hugging Face folder. A single text is shown as it comes.
 
 examples:
   isoflop generate runs/mine "The law of"
@@ -27,7 +28,7 @@ class Arguments:
     """Arguments of ``isoflop generate``.
 
     Attributes:
-        run: Directory of the run.
+        model: A run, a checkpoint of one, an aligned or imported model, a Hugging Face folder or a .gguf file.
         prompts: Texts to go on from; none is the beginning of a document.
         file: File with one prompt a line.
         samples: Texts after each prompt.
@@ -44,7 +45,7 @@ class Arguments:
         json: Print a JSON object a text, with its ids and log-probabilities.
     """
 
-    run: tyro.conf.Positional[Path]
+    model: tyro.conf.Positional[Path]
     prompts: tyro.conf.Positional[tuple[str, ...]] = ()
     file: Path | None = None
     samples: int = 1
@@ -67,12 +68,12 @@ def main(arguments: list[str]) -> None:
     prompts = [*a.prompts, *(lines_of(a.file) if a.file else [])] or [""]
     from isoflop.inference.decoder import Decoder
     from isoflop.inference.engine import Engine
-    from isoflop.inference.load import load_run
+    from isoflop.inference.load import load_model
     from isoflop.inference.requests import Request
     from isoflop.inference.sampling import Sampling
 
     sampling = Sampling(a.temperature, a.top_k, a.top_p, a.min_p, a.repetition)
-    model, tokenizer = load_run(a.run, averaged=a.averaged)
+    model, tokenizer = load_model(a.model, averaged=a.averaged)
     engine = Engine(Decoder(model, int8=a.int8), tokenizer)
     requests = [
         Request(

@@ -83,7 +83,7 @@ def test(a: Arguments) -> list[Score]:
     """The scores of a run, length by length."""
     import torch
 
-    from isoflop.inference.load import load_run
+    from isoflop.inference.load import load_model
     from isoflop.tokens.blended import open_sources
     from isoflop.training.needle import Needles
     from isoflop.training.ranks import Ranks
@@ -96,7 +96,7 @@ def test(a: Arguments) -> list[Score]:
     dataset = open_sources((source,), a.run)[source.name]
     stages = {stage.value for stage in config.contexts.stages(0, config.schedule.tokens)}
     lengths = numbers(a.lengths, int) if a.lengths else sorted(length for length in stages if length >= SHORTEST)
-    model, _ = load_run(a.run, averaged=a.averaged)
+    model, _ = load_model(a.run, averaged=a.averaged, context=config.shape.context)
     scores = []
     with torch.no_grad():
         for length in map(int, lengths or [config.shape.context]):

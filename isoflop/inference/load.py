@@ -1,33 +1,29 @@
-"""A run's model and tokenizer, as they stand at its newest checkpoint."""
+"""A model and its tokenizer by a path: a run, a checkpoint, an aligned, imported, Hugging Face or GGUF model."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from isoflop.model.llama import Llama
-from isoflop.tokens.dataset import TokenDataset
+from isoflop.model.source import Lazy
 from isoflop.tokens.tokenizer import Tokenizer
-from isoflop.training import averaging, checkpoint
 from isoflop.training.parts import Weights
-from isoflop.training.run import Run
+from isoflop.training.weights import open_weights, tokenizer_beside
 
 
-def load_run(path: Path, *, averaged: bool = False) -> tuple[Llama, Tokenizer]:
-    """The model of a run at its newest checkpoint, in fp32 on the CPU, and its tokenizer.
+def load_model(path: Path, *, averaged: bool = False, context: int | None = None) -> tuple[Llama, Tokenizer]:
+    """The model at ``path``, a run's at its newest checkpoint, in fp32 on the CPU, and the tokenizer beside it.
 
-    ``averaged`` asks for the mean of its weights (``training.averaging``) instead of its last; a ValueError where the
-    checkpoint has none.
+    ``averaged`` asks for the mean of a run's weights (``training.averaging``) instead of its last; ``context`` for
+    another than the one it was last trained at. Raises ValueError where there is no model, or no tokenizer with it.
     """
-    run = Run(path)
-    config = run.config
-    newest = checkpoint.latest(path)
-    if newest is None:
-        raise ValueError(f"{path} has no complete checkpoint to load; train it first")
-    model = Llama(config.shape)
-    weights = averaging.PART if averaged else "model"
-    if not (newest / f"{weights}.safetensors").exists():
-        raise ValueError(f"{newest} has no averaged weights: the run's config asks for none, or they begin later")
-    progress = checkpoint.load(newest, {weights: Weights(model)})
-    if (rope := config.rope_at(max(0, progress.tokens - 1))) != config.ropes[-1]:
-        model.set_rope(rope.theta, rope.scaling)
-    return model, TokenDataset.open(path / config.sources[0].data).tokenizer
+    source = open_weights(path, averaged=averaged)
+    model = Llama(source.shape if context is None else replace(source.shape, context=context))
+    Weights(model).restore(Lazy(source), {})
+    if (file := tokenizer_beside(path)) is None:
+        raise ValueError(f"no tokenizer.json lies beside the model at {path}; put its own there")
+    tokenizer = Tokenizer.load(file)
+    if tokenizer.vocab_size > source.shape.vocab:
+        raise ValueError(f"{file} has {tokenizer.vocab_size:,} ids and the model at {path} only {source.shape.vocab:,}")
+    return model, tokenizer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from isoflop.inference.decoder import Decoder
 from isoflop.inference.engine import Engine
-from isoflop.inference.load import load_run
+from isoflop.inference.load import load_model
 from isoflop.inference.requests import Request
 from isoflop.inference.sampling import Sampling
 
@@ -16,7 +16,7 @@ def sample_texts(
     run: Path, prompts: Sequence[str], count: int = 160, seed: int = 0, temperature: float = 0.8
 ) -> list[dict[str, str]]:
     """Texts of at most ``count`` tokens that the run's model writes after each prompt, as ``{"prompt", "text"}``."""
-    model, tokenizer = load_run(run)
+    model, tokenizer = load_model(run)
     engine = Engine(Decoder(model), tokenizer)
     sampling = Sampling(temperature=temperature)
     requests = [

@@ -89,12 +89,16 @@ class GGUFExport:
         export_gguf(self.source, out, packing=self.dtype, vocabulary=self.vocabulary, name=name, report=report)
 
 
-def open_with_tokenizer(model: Path, tokenizer: Path | None = None) -> tuple[Source, Tokenizer | None]:
+def open_with_tokenizer(
+    model: Path, tokenizer: Path | None = None, *, averaged: bool = False
+) -> tuple[Source, Tokenizer | None]:
     """The weights at ``model`` and their tokenizer, the one given or the one beside them; None where there is none.
+
+    ``averaged`` asks for the mean of a run's weights.
 
     Raises ValueError where there are no weights, or the tokenizer cannot be used or has more ids than the model.
     """
-    source = open_weights(model)
+    source = open_weights(model, averaged=averaged)
     path = tokenizer or tokenizer_beside(model)
     if path is None:
         return source, None

@@ -17,21 +17,27 @@ from isoflop.model.source import Source, Stored
 from isoflop.planning.shape import Shape
 from isoflop.tokens.manifest import TOKENIZER
 from isoflop.training import checkpoint
+from isoflop.training.averaging import PART
 from isoflop.training.run import Run
 
 
-def open_weights(path: Path) -> Source:
-    """The weights at ``path``. Raises ValueError where there are none, or they are damaged or no Llama's."""
-    if path.is_file() and path.suffix == ".gguf":
+def open_weights(path: Path, *, averaged: bool = False) -> Source:
+    """The weights at ``path``; with ``averaged`` the mean of a run's (``training.averaging``) instead of its last.
+
+    Raises ValueError where there are none, or they are damaged or no Llama's.
+    """
+    if path.is_file() and path.suffix == ".gguf" and not averaged:
         from isoflop.model.gguf_source import open_gguf
 
         return open_gguf(path)
     if (path / "config.toml").exists():
         if (newest := checkpoint.latest(path)) is None:
             raise ValueError(f"{path} has no complete checkpoint yet; train it first")
-        return open_checkpoint(newest)
+        return open_checkpoint(newest, averaged=averaged)
     if (path / checkpoint.MARKER).exists():
-        return open_checkpoint(path)
+        return open_checkpoint(path, averaged=averaged)
+    if averaged:
+        raise ValueError(f"{path} is no run, and runs alone have averaged weights")
     if (path / SHAPE).exists():
         shape = configuration.from_dict(Shape, read_json(path / SHAPE), str(path / SHAPE))
         return Stored.open(shape, path / WEIGHTS)
@@ -43,7 +49,7 @@ def open_weights(path: Path) -> Source:
     )
 
 
-def open_checkpoint(path: Path) -> Stored:
+def open_checkpoint(path: Path, *, averaged: bool = False) -> Stored:
     """The weights of a checkpoint folder; its run has the shape, with the context and rope of its last step."""
     if (marker := checkpoint.read_marker(path)) is None:
         raise ValueError(f"{path} holds no complete checkpoint; take another of the same run")
@@ -51,7 +57,9 @@ def open_checkpoint(path: Path) -> Stored:
     last = max(0, marker["tokens"] - 1)
     context, rope = config.contexts.at(last), config.rope_at(last)
     shape = replace(config.shape, context=context, rope_theta=rope.theta, rope_scaling=rope.scaling)
-    return Stored.open(shape, path / WEIGHTS)
+    if averaged and not (path / f"{PART}.safetensors").exists():
+        raise ValueError(f"{path} has no averaged weights: the run's config asks for none, or they begin later")
+    return Stored.open(shape, path / (f"{PART}.safetensors" if averaged else WEIGHTS))
 
 
 def run_of(path: Path) -> Run:

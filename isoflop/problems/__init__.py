@@ -1,0 +1,1 @@
+"""Problems whose answers can be checked: generators, verifiers, and the sandbox that programs run in."""
