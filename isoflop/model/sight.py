@@ -1,8 +1,9 @@
 """Which tokens of a row see which: documents apart, and in a document branches apart that go on from one trunk.
 
 ``documents`` are ids (batch, time), runs of which are documents; or pairs (batch, time, 2) of a document and a branch
-in it, where branch 0 is the trunk. A token sees what stands before it in its document: all of it, or of branches the trunk
-and its own. Several responses to one prompt are read that way in one row (Llama 3, arXiv 2407.21783, section 4.1.2).
+in it, where branch 0 is the trunk. A token sees what stands before it in its document: all of it, or of branches the
+trunk and its own. Several responses to one prompt are read that way in one row (Llama 3, arXiv 2407.21783, section
+4.1.2).
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """A prompt and several responses to it in one row, the prompt read once, no response seeing another.
 
 As Llama 3's reward model is trained (arXiv 2407.21783, section 4.1.2). Every response goes on from the prompt's end:
-its positions begin there whatever stands between, so its states, and what its loss does to the weights, are those of prompt
-and response alone. Several such trees share a row where they fit. Costs attention over the row's square on a CPU
-(``model.sight``), which short rows repay by the prompts that are not read again.
+its positions begin there whatever stands between, so its states, and what its loss does to the weights, are those of
+prompt and response alone. Several such trees share a row where they fit. Costs attention over the row's square on a
+CPU (``model.sight``), which short rows repay by the prompts that are not read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,10 +17,7 @@ import torch
 from torch import Tensor
 
 from isoflop.model.llama import Llama
-from isoflop.tokens.packing import best_fit
-
-STEP = 64
-"""Rows are as long as a multiple of this, so that their shapes are few."""
+from isoflop.posttraining.rows import STEP
 
 
 class Tree(NamedTuple):
@@ -58,8 +55,8 @@ class Place(NamedTuple):
 class Branches:
     """Trees laid out in rows.
 
-    ``tokens`` and ``positions`` are (rows, time), ``documents`` (rows, time, 2): the tree, −1 for padding, and the
-    response, 0 for the prompt. ``places`` has a place for every response of every tree, in the order given.
+    ``tokens`` and ``positions`` are (rows, time), ``documents`` (rows, time, 2): the tree of its row, −1 for padding,
+    and the response, 0 for the prompt. ``places`` has a place for every response of every tree, row by row.
     """
 
     tokens: Tensor
@@ -69,9 +66,11 @@ class Branches:
 
     def states(self, model: Llama) -> Tensor:
         """The model's final states (rows, time, width)."""
-        device = model.embedding.device
-        tokens, documents, positions = (t.to(device) for t in (self.tokens, self.documents, self.positions))
-        return model.hidden(tokens, documents, positions=positions)
+        return model.hidden(self.tokens, self.documents, positions=self.positions)
+
+    def to(self, device: torch.device) -> Branches:
+        """The same on a device."""
+        return Branches(*(t.to(device) for t in (self.tokens, self.documents, self.positions)), self.places)
 
     def last(self, states: Tensor) -> Tensor:
         """The states (responses, width) of every response's last token, tree by tree."""
@@ -79,32 +78,31 @@ class Branches:
         return states[[place.row for place in flat], [place.end - 1 for place in flat]]
 
 
-def lay_out(trees: Sequence[Tree], room: int) -> Branches:
-    """Lay trees out in rows of ``room`` tokens, as few as best-fit decreasing finds; each must fit into one."""
-    bins = best_fit(np.array([tree.size for tree in trees]), room)
-    shape = int(bins.max()) + 1, room
+def lay_out(rows: Sequence[Sequence[Tree]], length: int) -> Branches:
+    """The trees of each row, which must fit into its ``length`` tokens."""
+    shape = len(rows), length
     tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     documents = np.full((*shape, 2), (-1, 0), np.int64)
-    fills, places = [0] * shape[0], []
-    for number, (tree, row) in enumerate(zip(trees, bins.tolist(), strict=True)):
-        start, prompt, own = fills[row], len(tree.prompt), []
-        trunk = start + prompt - 1
-        for branch, ids in enumerate((tree.prompt, *tree.responses)):
-            end = start + len(ids)
-            first = 0 if branch == 0 else prompt
-            tokens[row, start:end], documents[row, start:end] = ids, (number, branch)
-            positions[row, start:end] = range(first, first + len(ids))
-            if branch:
-                own.append(Place(row, trunk, start, end))
-            start = end
-        fills[row] = start
-        places.append(tuple(own))
+    places = []
+    for row, trees in enumerate(rows):
+        start = 0
+        for number, tree in enumerate(trees):
+            prompt, own = len(tree.prompt), []
+            trunk = start + prompt - 1
+            for branch, ids in enumerate((tree.prompt, *tree.responses)):
+                first, end = (prompt if branch else 0), start + len(ids)
+                tokens[row, start:end], documents[row, start:end] = ids, (number, branch)
+                positions[row, start:end] = range(first, first + len(ids))
+                if branch:
+                    own.append(Place(row, trunk, start, end))
+                start = end
+            places.append(tuple(own))
     return Branches(*map(torch.from_numpy, (tokens, documents, positions)), tuple(places))
 
 
-def room_for(trees: Sequence[Tree], least: int = 0) -> int:
-    """Tokens of a row into which each of these trees fits."""
-    return -(-max([least, *(tree.size for tree in trees)]) // STEP) * STEP
+def room_for(sizes: Iterable[int]) -> int:
+    """Tokens of a row into which each tree of these sizes fits."""
+    return -(-max(sizes, default=1) // STEP) * STEP
 
 
 def portions(sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
