@@ -21,6 +21,8 @@ COMMANDS = {
     "recipes": "the configs of released Llamas' pre-training, and their small twins",
     "generate": "texts that a model writes after prompts",
     "sft": "fine-tune a model on conversations",
+    "reward": "train a reward model on preferences",
+    "sample": "many answers to every prompt, judged, and the best of them kept",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
@@ -34,7 +36,7 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft")
+RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "reward", "sample")
 
 
 def usage() -> str:
