@@ -23,6 +23,7 @@ COMMANDS = {
     "sft": "fine-tune a model on conversations",
     "reward": "train a reward model on preferences",
     "sample": "many answers to every prompt, judged, and the best of them kept",
+    "problems": "problems whose answers can be checked, and the check",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",

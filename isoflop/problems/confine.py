@@ -30,8 +30,8 @@ ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in what the filter sees of a call
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
-# By architecture: its audit number, the calls allowed, and those that open files with the place of their flags. Allowed:
-# reading and writing what is open, what is known of files, memory, locks, signals to oneself, clocks, waiting, leaving.
+# By architecture: its audit number, the calls allowed, and those that open files with the place of their flags.
+# Allowed: reading and writing what is open, what is known of files, memory, locks, signals to oneself, clocks, leaving.
 CALLS: dict[str, tuple[int, tuple[int, ...], dict[int, int]]] = {
     "x86_64": (
         0xC000003E,
@@ -144,7 +144,7 @@ def main() -> None:
     confine(*map(int, sys.argv[1:]))
     sys.argv = [PROGRAM]
     try:
-        exec(compile(source, PROGRAM, "exec"), {"__name__": "__main__", "__builtins__": __builtins__})  # noqa: S102
+        exec(compile(source, PROGRAM, "exec"), {"__name__": "__main__", "__builtins__": __builtins__})
     except SystemExit:
         raise
     except BaseException as error:

@@ -7,7 +7,7 @@ them ``answer``, ``checker``, ``kind`` and ``level``, from which an answer to th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Problem:
 
 
 def is_held_out(prompt: str, share: float = HELD_OUT_SHARE) -> bool:
-    """Whether a prompt belongs to the held-out side: a property of the prompt, so that neither side need know the other.
+    """Whether a prompt belongs to the held-out side: a property of it, so that neither side need know the other.
 
     White space and case are looked past, because prompts that differ in nothing else are the same question.
     """
@@ -68,11 +68,6 @@ def split(problems: Iterable[Problem], share: float = HELD_OUT_SHARE) -> tuple[l
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
     """Write problems as JSON lines, whole or not at all."""
     write_text(path, "".join(json.dumps(to_row(problem), ensure_ascii=False) + "\n" for problem in problems))
-
-
-def read_problems(path: Path) -> list[Problem]:
-    """The problems of a file; a ValueError names file and line of a row that is none."""
-    return [from_row(row, where) for where, row in read_rows(path)]
 
 
 def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -103,17 +98,12 @@ def to_row(problem: Problem) -> dict[str, Any]:
     """The JSON object of a problem."""
     said = (("user", problem.prompt), ("assistant", problem.solution))
     return {
-        "messages": messages(said),
+        "messages": [{"role": role, "content": content} for role, content in said],
         "answer": problem.answer,
         "checker": problem.checker,
         "kind": problem.kind,
         "level": problem.level,
     }
-
-
-def messages(said: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    """(role, content) pairs as OpenAI writes messages."""
-    return [{"role": role, "content": content} for role, content in said]
 
 
 def from_row(row: dict[str, Any], where: str = "row") -> Problem:
@@ -126,7 +116,7 @@ def from_row(row: dict[str, Any], where: str = "row") -> Problem:
         values |= {"prompt": asked[1], "solution": said[1]}
     except (KeyError, TypeError, ValueError):
         raise ValueError(
-            f'{where}: "messages" must be a user\'s prompt and an assistant\'s solution, each with role and content'
+            f"{where}: \"messages\" must be a user's prompt and an assistant's solution, each with role and content"
         ) from None
     for key, kind in {"prompt": str, "solution": str, "answer": str, "checker": str, "kind": str, "level": int}.items():
         if key not in values:

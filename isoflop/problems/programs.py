@@ -1,8 +1,8 @@
 """A program as an answer: found in a text, run on the calls of the tests, its results compared outside the sandbox.
 
-Tests are lines such as ``f(2) == 5``: a call that the program is asked, and a literal that stays here, so that no program
-can read, patch or fake what it is compared with; nor does it pass by leaving early. Results are compared as Python
-compares them, with a tolerance for floats.
+Tests are lines such as ``f(2) == 5``: a call that the program is asked, and a literal that stays here, so that no
+program can read, patch or fake what it is compared with; nor does it pass by leaving early. Results must be of the same
+type and equal, floats to nine digits.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def check(reader: str, answer: str, text: str, limits: Limits | None = None) -> 
     program = READERS[reader](text)
     if not program.strip():
         return Verdict("unreadable", None, "there is no Python code in the answer")
-    asked = "".join(f"print('\\n' + {RESULT!r} + {value}, flush=True)\n" for value in ("''", *_results(tests)))
+    values = ("''", *(f"repr({call})" for call, _ in tests))
+    asked = "".join(f"print('\\n' + {RESULT!r} + {value}, flush=True)\n" for value in values)
     outcome = run(f"{program}\n\n{asked}", limits)
     said = [line[1:] for line in outcome.output.split("\n") if line.startswith(RESULT)]
     for (call, expected), result in zip(tests, said[1:], strict=False):
@@ -81,10 +82,6 @@ def check(reader: str, answer: str, text: str, limits: Limits | None = None) -> 
         return Verdict("right", program)
     stopped_at = tests[len(said) - 1][0] if 0 < len(said) <= len(tests) else ""
     return failure(outcome, program, stopped_at)
-
-
-def _results(tests: list[tuple[str, Any]]) -> list[str]:
-    return [f"repr({call})" for call, _ in tests]
 
 
 def failure(outcome: Outcome, program: str, call: str) -> Verdict:

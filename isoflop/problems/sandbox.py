@@ -2,13 +2,13 @@
 
 Each runs in a process and session of its own, in an empty temporary folder, with nothing to read on standard input and
 an empty environment. ``confine.py`` bounds it from inside; from here it has a wall clock and a bound on its output that
-holds while the output is read. Whatever it does, the whole group of processes is killed at the end. Hashes of strings are
-seeded alike, so that a program's result is the same every time.
+holds while the output is read. Whatever it does, the whole group of processes is killed at the end. Hashes of strings
+are seeded alike, so that a program's result is the same every time.
 
-Costs 25 ms a program, most of it the start of Python; ``run_all`` keeps every processor busy. A program may read Python's
-library and write nowhere. Left out: third-party packages, input, threads, several processes in one program.
-Where the kernel lacks something (macOS has neither seccomp nor Landlock, and no bound on memory), ``weaknesses`` says what
-a program can do there; use a virtual machine then.
+Costs 25 ms a program, most of it the start of Python; ``run_all`` keeps every processor busy. A program may read
+Python's library and write nowhere. Left out: third-party packages, input, threads, several processes in one program.
+Where the kernel lacks something (macOS has neither seccomp nor Landlock, and no bound on memory), ``weaknesses`` says
+what a program can do there; use a virtual machine then.
 """
 
 from __future__ import annotations

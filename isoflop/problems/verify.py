@@ -1,10 +1,10 @@
 """Whether an answer is right: the final answer found in a text, and compared as its kind of answer is compared.
 
-``verify`` never raises for what a model wrote: no answer in it, a program that hangs or prints garbage are verdicts like
-any other. A final answer is looked for as people and data sets mark it (``#### 42``, ``Answer: 42``, ``the answer is 42``,
-``\\boxed{42}``), the last mark counting; without one it is the last number, truth value or line, by kind. Numbers are
-compared exactly, as fractions, so 1,000 = 1000 = $1000.00. A program is right if its results equal the references, which
-it never sees: they stay in this process.
+``verify`` never raises for what a model wrote: no answer in it, a program that hangs or prints garbage are verdicts
+like any other. A final answer is looked for as people and data sets mark it (``#### 42``, ``Answer: 42``, ``the answer
+is 42``, ``\\boxed{42}``), the last mark counting; without one it is the last number, truth value or line, by kind.
+Numbers are compared exactly, as fractions, so 1,000 = 1000 = $1000.00. A program is right if its results equal the
+references, which it never sees: they stay in this process.
 
 Only a text's last ``LOOKED_AT`` characters are searched, so that cost is bounded; all but programs take microseconds.
 Left out: equivalence of formulas, and units.
@@ -62,7 +62,7 @@ def read_name(text: str) -> str | None:
 
 
 def read_number(text: str) -> str | None:
-    """The number of the final answer, or of what its last equation comes to; the last number of a text without a mark."""
+    """The number of the final answer, or what its equation comes to; the last number of a text without a mark."""
     after = marked(text)
     numbers = NUMBER.findall(text if after is None else after.rsplit("=", 1)[-1])
     return spelled(numbers[-1 if after is None else 0]) if numbers else None

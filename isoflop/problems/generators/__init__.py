@@ -16,7 +16,7 @@ from isoflop.problems.generators import algebra, arithmetic, logic, programs, so
 from isoflop.problems.generators.draft import Maker
 from isoflop.problems.problem import HELD_OUT_SHARE, Problem, is_held_out
 
-Part = Literal["all", "training", "held out"]
+Part = Literal["all", "training", "held-out"]
 
 GROUPS: dict[str, dict[str, Maker]] = {
     "arithmetic": arithmetic.KINDS | stories.KINDS,
@@ -29,6 +29,14 @@ GROUPS: dict[str, dict[str, Maker]] = {
 KINDS: dict[str, Maker] = {kind: maker for group in GROUPS.values() for kind, maker in group.items()}
 LEVELS = 8
 PATIENCE = 500  # drawings in a row that bring nothing new before a family counts as exhausted
+
+
+class ExhaustedError(ValueError):
+    """A family has hardly more problems than were found; they are in ``found``."""
+
+    def __init__(self, kind: str, level: int, found: list[Problem]) -> None:
+        super().__init__(f"there are hardly more than {len(found)} {kind} problems of level {level} to be had")
+        self.found = found
 
 
 def kinds_of(names: tuple[str, ...]) -> list[str]:
@@ -51,8 +59,8 @@ def generate(
 ) -> list[Problem]:
     """``count`` different problems; of a ``part`` only, if the caller trains on one and measures on the other.
 
-    More of the same begin with the same. Raises ValueError for an unknown kind, a level that there is none of, or more
-    problems than the kind has at this level.
+    More of the same begin with the same. Raises ValueError for an unknown kind, a level that there is none of;
+    ExhaustedError, which has those found, where the kind has not so many at this level.
     """
     if kind not in KINDS:
         raise ValueError(f"there are no problems of kind {kind!r}; kinds are {described()}")
@@ -65,12 +73,12 @@ def generate(
     drawn = draw(kind, level, seed)
     while len(found) < count:
         problem = next(drawn)
-        wanted = part == "all" or is_held_out(problem.prompt, share) == (part == "held out")
+        wanted = part == "all" or is_held_out(problem.prompt, share) == (part == "held-out")
         barren = 0 if wanted and problem.prompt not in found else barren + 1
         if not barren:
             found[problem.prompt] = problem
-        elif barren * min(1.0, share if part == "held out" else 1.0) > PATIENCE:
-            raise ValueError(f"there are hardly more than {len(found)} {kind} problems of level {level}, not {count}")
+        elif barren * min(1.0, share if part == "held-out" else 1.0) > PATIENCE:
+            raise ExhaustedError(kind, level, list(found.values()))
     return list(found.values())
 
 

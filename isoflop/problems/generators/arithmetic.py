@@ -55,14 +55,15 @@ def subtract(chance: random.Random, level: int) -> Draft:
 def multiply(chance: random.Random, level: int) -> Draft:
     """A product: the places of one factor, one by one, and their sum."""
     a, b = of_digits(chance, 2 + level // 2), of_digits(chance, 1 + (level - 1) // 2)
-    long, short = (a, b) if level <= 2 else (b, a)
+    long, short = (a, b) if level <= 2 else (b, a)  # places of the factor with more of them, as long as that is short
     parts = [digit * 10**place for place, digit in enumerate(columns(long)) if digit]
     steps = [f"{part} * {short} = {part * short}" for part in parts]
     total = parts[0] * short
     for part in parts[1:]:
         steps.append(f"{total} + {part * short} = {total + part * short}")
         total += part * short
-    return worked(f"What is {a} * {b}?", steps, a * b, "number")
+    first, second = chance.sample((a, b), 2)
+    return worked(f"What is {first} * {second}?", steps, a * b, "number")
 
 
 def divide(chance: random.Random, level: int) -> Draft:

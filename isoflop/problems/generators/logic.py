@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 
 from isoflop.problems.generators.draft import Draft, Maker, worked
 from isoflop.problems.generators.words import NAMES
@@ -58,10 +59,10 @@ def negated(claim: Claim) -> Claim:
 
 
 def order(chance: random.Random, level: int) -> Draft:
-    """level + 2 people, each compared with the next; pairs are shuffled from level 2 on, places asked from level 3 on."""
+    """level + 2 people, each compared with the next; pairs shuffled from level 2 on, places asked from level 3 on."""
     people = chance.sample(NAMES, level + 2)
     more, most, least = chance.choice(COMPARATIVES)
-    told = [f"{a} is {more} than {b}." for a, b in zip(people, people[1:], strict=False)]
+    told = [f"{a} is {more} than {b}." for a, b in pairwise(people)]
     if level >= 2:
         chance.shuffle(told)
     place = chance.randrange(3) if level >= 3 else 0
