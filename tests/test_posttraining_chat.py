@@ -53,7 +53,7 @@ def taken_apart(chat: Chat, ids: list[int]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 class TestEveryKindOfTokenizer:
-    @settings(max_examples=60)
+    @settings(max_examples=60, deadline=None)
     @given(said=messages)
     def test_text_that_spells_control_stays_text_in_every_role(self, kind: str, said: list[Message]) -> None:
         chat = Chat(tokenizer(kind))
@@ -63,7 +63,7 @@ class TestEveryKindOfTokenizer:
         assert taken_apart(chat, encoded.ids) == wanted
         assert len(encoded.ids) == len(encoded.kinds)
 
-    @settings(max_examples=60)
+    @settings(max_examples=60, deadline=None)
     @given(said=messages)
     def test_what_is_trained_on_is_what_the_assistant_says_and_its_end(self, kind: str, said: list[Message]) -> None:
         chat = Chat(tokenizer(kind))
@@ -147,7 +147,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 class TestTemplate:
-    @settings(max_examples=100)
+    @settings(max_examples=100, deadline=None)
     @given(said=clean_messages)
     def test_transformers_gives_the_same_ids_and_the_same_mask(
         self, kind: str, folder: Path, said: list[Message]
