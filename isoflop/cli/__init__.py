@@ -21,6 +21,7 @@ COMMANDS = {
     "recipes": "the configs of released Llamas' pre-training, and their small twins",
     "generate": "texts that a model writes after prompts",
     "sft": "fine-tune a model on conversations",
+    "problems": "problems whose answers can be checked, and the check",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
