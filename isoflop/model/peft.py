@@ -2,7 +2,7 @@
 
 A's and B's need no permutation, because our rows of queries and keys are in transformers' order. Folders written here
 name the model that they adapt, which PEFT loads first. What is read may adapt fewer parts than a block has; what is no
-plain LoRA of a Llama's matrices (other ranks for some parts, DoRA, biases, trained embeddings) is refused in a sentence.
+plain LoRA of a Llama's matrices (other ranks for some parts, DoRA, biases, trained embeddings) is refused.
 """
 
 from __future__ import annotations
