@@ -20,6 +20,7 @@ COMMANDS = {
     "export": "a run's weights as a Hugging Face folder or a GGUF file",
     "recipes": "the configs of released Llamas' pre-training, and their small twins",
     "generate": "texts that a model writes after prompts",
+    "sft": "fine-tune a model on conversations",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
@@ -33,7 +34,7 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix")
+RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft")
 
 
 def usage() -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isoflop.files import write_folder
+from isoflop.files import commit, write_folder
 from isoflop.model.hub import CONFIG, INDEX, SINGLE
 from isoflop.model.hub_config import to_config
 from isoflop.model.names import HUGGING_FACE, parameters, spans
@@ -95,17 +95,33 @@ def export_ours(
     source: Source, out: Path, *, beside: Mapping[str, bytes] | None = None, report: Report = silent
 ) -> None:
     """Write a folder that a run can start from: our names and joined matrices, in the types that the source has."""
+    write_new(out, lambda folder: fill_ours(source, folder, beside or {}, report))
+
+
+def fill_ours(source: Source, folder: Path, beside: Mapping[str, bytes], report: Report = silent) -> None:
+    """Write the files of :func:`export_ours` into a folder."""
     sizes = parameters(source.shape)
     entries = [Entry(name, source.dtype(name), size) for name, size in sizes.items()]
     told = Told("import", sum(entry.bytes for entry in entries), report)
+    write_safetensors(folder / WEIGHTS, entries, source.rows, told)
+    (folder / SHAPE).write_text(json.dumps(source.shape.to_json(), indent=1) + "\n")
+    for name, data in beside.items():
+        (folder / name).write_bytes(data)
 
-    def fill(folder: Path) -> None:
-        write_safetensors(folder / WEIGHTS, entries, source.rows, told)
-        (folder / SHAPE).write_text(json.dumps(source.shape.to_json(), indent=1) + "\n")
-        for name, data in (beside or {}).items():
-            (folder / name).write_bytes(data)
 
-    write_new(out, fill)
+def add_ours(source: Source, folder: Path, *, beside: Mapping[str, bytes] | None = None) -> None:
+    """Put the files of :func:`export_ours` into a folder that is there, as a stage's; the shape, which makes it a
+    model, comes last, so that a kill leaves none that is half one.
+    """
+
+    def fill(temporary: Path) -> None:
+        fill_ours(source, temporary, beside or {})
+
+    whole = folder / ".model"
+    write_folder(whole, fill)
+    for file in sorted(whole.iterdir(), key=lambda file: file.name == SHAPE):
+        commit(file, folder / file.name)
+    whole.rmdir()
 
 
 def write_new(out: Path, fill: Callable[[Path], None]) -> None:

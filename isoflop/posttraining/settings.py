@@ -1,0 +1,92 @@
+"""What the stages of post-training are told, as frozen values that TOML files hold. Knows no torch: helps read it too.
+
+Defaults of the optimiser are those of Llama 2's fine-tuning (arXiv 2307.09288, section 3.1: AdamW β .9/.95, decay .1,
+cosine, batch 64, two epochs); the rate is Llama 3's 1e-5 (arXiv 2407.21783, section 4.1.3), which is one for large
+models: a small one wants 1e-4 to 1e-3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from isoflop.planning.layout import Recompute
+from isoflop.training.config import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """What all stages are told.
+
+    Attributes:
+        model: what it begins with: anything that ``training.weights`` opens, relative to the stage's directory or
+            absolute.
+        epochs: how often every example is learnt from; may be a fraction.
+        batch: examples in a step, whatever they are in this stage: conversations, rankings.
+        rate: the highest learning rate.
+        warmup: share of the stage over which the rate rises to it.
+        floor: share of the highest rate that the cosine ends with.
+        context: longest example in tokens; 0 for the model's context.
+        micro_tokens: tokens of a forward pass at most, though one row at least.
+        optimizer: constants of AdamW, and the clip of the gradient's norm.
+        seed: chooses the order of examples and whatever else is drawn.
+        validation: share of examples that are kept from training and measured on.
+        validate_times: measurements over the stage after the one before it; the last is at its end.
+        precision: compute type; ``auto`` is bf16 where the hardware multiplies it natively, else fp32.
+        recompute: what the backward pass computes again instead of keeping it, ``blocks`` for far less memory.
+        compile: ``auto`` compiles where a C++ compiler is installed and the stage is long enough to repay it.
+        checkpoint_seconds: time between checkpoints, which only bounds what a crash loses.
+    """
+
+    kind: ClassVar[str] = "stage"
+
+    model: str
+    epochs: float = 1.0
+    batch: int = 64
+    rate: float = 1e-5
+    warmup: float = 0.03
+    floor: float = 0.1
+    context: int = 0
+    micro_tokens: int = 4096
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    seed: int = 0
+    validation: float = 0.05
+    validate_times: int = 4
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    recompute: Recompute = "none"
+    compile: Literal["auto", "always", "never"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be followed."""
+        if not self.epochs > 0 or self.batch < 1 or not self.rate > 0 or self.micro_tokens < 1 or self.context < 0:
+            raise ValueError(
+                f"a stage needs epochs and a rate above 0, a batch and micro_tokens of 1 or more and a context of 0 or "
+                f"more: epochs = {self.epochs}, rate = {self.rate}, batch = {self.batch}, "
+                f"micro_tokens = {self.micro_tokens}, context = {self.context}"
+            )
+        if not 0 <= self.warmup <= 1 or not 0 <= self.floor <= 1 or not 0 <= self.validation < 1:
+            raise ValueError(
+                f"warmup and floor are shares from 0 to 1, validation one below 1: warmup = {self.warmup}, "
+                f"floor = {self.floor}, validation = {self.validation}"
+            )
+
+
+@dataclass(frozen=True)
+class SFTConfig(StageConfig):
+    """Supervised fine-tuning on conversations.
+
+    Attributes:
+        data: files of conversations, relative to the stage's directory or absolute.
+    """
+
+    kind: ClassVar[str] = "sft"
+
+    data: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a stage without data."""
+        super().__post_init__()
+        if not self.data:
+            raise ValueError("fine-tuning needs data: files of conversations")
