@@ -274,21 +274,32 @@ class Llama(nn.Module):
         """The output matrix (vocab, width): the embedding itself when tied."""
         return self.embedding if self.untied_head is None else self.untied_head
 
-    def hidden(self, tokens: Tensor, documents: Tensor | None = None, arriving: Tensor | None = None) -> Tensor:
+    def hidden(
+        self,
+        tokens: Tensor,
+        documents: Tensor | None = None,
+        arriving: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
         """Final normalised states (batch, time, width) of token ids (batch, time), before the output head.
 
         ``documents`` (batch, time), integers, says which document of its row each token is of: a token sees those of
-        its own only, up to itself. A document is a run of equal ids. Positions are the row's all the same. With experts
-        ``routing`` holds what this call did with them.
+        its own only, up to itself. A document is a run of equal ids; (batch, time, 2) are documents and branches in
+        them (:mod:`~isoflop.model.sight`). Positions are the row's all the same, or ``positions`` (batch, time), which
+        must lie in the context, as a row of them then need not. With experts ``routing`` holds what this call did with
+        them.
 
         Of a model that is spread over ranks, the states of this one's part of the sequence; a pipeline's stage takes
         what is ``arriving`` from the one before, and all but the last give what goes to the next.
         """
         time = tokens.shape[1]
-        if time > self.shape.context:
+        if positions is None and time > self.shape.context:
             raise ValueError(f"{time} tokens do not fit this model's context of {self.shape.context}")
         spread = self.spread
-        cos, sin = (spread.local(table[:time], 0) for table in (self.cos, self.sin))  # type: ignore[index]
+        if positions is None:
+            cos, sin = (spread.local(table[:time], 0) for table in (self.cos, self.sin))  # type: ignore[index]
+        else:
+            cos, sin = (table[spread.local(positions)] for table in (self.cos, self.sin))  # type: ignore[index]
         x = spread.embed(spread.local(tokens), self.embedding, self.compute) if arriving is None else arriving
         function = block if self.shape.experts is None else expert_block
         apply, mask = compiled_block(function) if self.compiled else function, self.mask(tokens, documents)
