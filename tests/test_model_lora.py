@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from isoflop.inference.decoder import Decoder
 from isoflop.model.export import export_hub
 from isoflop.model.llama import Llama
-from isoflop.model.lora import Addition, Lora, attach, merge
+from isoflop.model.lora import Addition, attach, merge
 from isoflop.model.names import HUGGING_FACE, spans
 from isoflop.model.peft import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter, save_adapter
 from isoflop.model.source import Held
+from isoflop.planning.lora import Lora
 from isoflop.planning.shape import Shape
 
 SHAPE = Shape(2, 32, 4, 2, 48, 60, context=24)

@@ -14,10 +14,7 @@ no Hugging Face Llama has.
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -27,40 +24,7 @@ from isoflop.keys import derive_key
 from isoflop.model.llama import Block, Llama
 from isoflop.model.names import HUGGING_FACE, Span, spans
 from isoflop.model.product import Adapted, whole
-
-PARTS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-@dataclass(frozen=True)
-class Lora:
-    """Which additions a model is given.
-
-    Attributes:
-        rank: of each addition, which has rank·(in + out) numbers for a matrix (out, in).
-        alpha: an addition is scaled by alpha / rank.
-        parts: the matrices that have one, by the names that PEFT calls target modules.
-        rank_stabilised: scale by alpha / √rank instead, so that large ranks learn as fast as small ones.
-    """
-
-    rank: int = 16
-    alpha: float = 32.0
-    parts: tuple[str, ...] = PARTS
-    rank_stabilised: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what adapts nothing."""
-        if self.rank < 1 or not self.alpha > 0 or not self.parts:
-            raise ValueError(f"LoRA needs a rank of 1 or more, an alpha above 0 and parts to adapt: {self}")
-        for part in self.parts:
-            if part not in PARTS:
-                near = difflib.get_close_matches(part, PARTS, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"a block has {', '.join(PARTS)}"
-                raise ValueError(f"LoRA knows no part {part!r} of a block; {hint}")
-
-    @property
-    def scale(self) -> float:
-        """What B·A is multiplied by."""
-        return self.alpha / (math.sqrt(self.rank) if self.rank_stabilised else self.rank)
+from isoflop.planning.lora import Lora
 
 
 class Addition(nn.Module):

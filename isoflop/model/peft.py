@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from isoflop.files import write_folder
 from isoflop.model.hub import read_json
 from isoflop.model.llama import Llama
-from isoflop.model.lora import Lora, additions, attach
+from isoflop.model.lora import additions, attach
 from isoflop.model.source import check, contents
+from isoflop.planning.lora import Lora
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -54,13 +55,21 @@ def config_of(lora: Lora, base: str) -> dict[str, Any]:
     }
 
 
+def adapter_files(model: Llama, lora: Lora, base: str) -> dict[str, bytes]:
+    """The two files, by name, of the adapters that ``attach`` gave a model as ``lora`` says."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in adapter_tensors(model).items()}
+    return {
+        ADAPTER_CONFIG: (json.dumps(config_of(lora, base), indent=2) + "\n").encode(),
+        ADAPTER_WEIGHTS: save(tensors, metadata={"format": "pt"}),
+    }
+
+
 def save_adapter(model: Llama, lora: Lora, folder: Path, base: str) -> None:
-    """Write the adapters of a model that ``attach`` gave them as ``lora`` says, replacing an older folder whole."""
+    """Write the adapters of a model into a folder, replacing an older one whole."""
 
     def fill(temporary: Path) -> None:
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in adapter_tensors(model).items()}
-        save_file(tensors, temporary / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-        (temporary / ADAPTER_CONFIG).write_text(json.dumps(config_of(lora, base), indent=2) + "\n")
+        for name, data in adapter_files(model, lora, base).items():
+            (temporary / name).write_bytes(data)
 
     write_folder(folder, fill)
 

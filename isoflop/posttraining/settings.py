@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from isoflop.planning.layout import Recompute
+from isoflop.planning.lora import Lora
 from isoflop.training.config import OptimizerConfig
 
 
@@ -32,6 +33,8 @@ class StageConfig:
         seed: chooses the order of examples and whatever else is drawn.
         validation: share of examples that are kept from training and measured on.
         validate_times: measurements over the stage after the one before it; the last is at its end.
+        lora: train small additions to the matrices instead of the weights, which the model at the end includes; they
+            are beside it in PEFT's files.
         precision: compute type; ``auto`` is bf16 where the hardware multiplies it natively, else fp32.
         recompute: what the backward pass computes again instead of keeping it, ``blocks`` for far less memory.
         compile: ``auto`` compiles where a C++ compiler is installed and the stage is long enough to repay it.
@@ -52,6 +55,7 @@ class StageConfig:
     seed: int = 0
     validation: float = 0.05
     validate_times: int = 4
+    lora: Lora | None = None
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     recompute: Recompute = "none"
     compile: Literal["auto", "always", "never"] = "auto"
