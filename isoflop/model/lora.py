@@ -61,8 +61,10 @@ class Adapter(nn.Module):
 def attach(model: Llama, lora: Lora, seed: int = 0) -> Llama:
     """Freeze the model and give it new adapters, drawn from ``seed``, which change nothing yet; returns the model.
 
-    Raises ValueError where it has adapters already, or is no plain Llama.
+    Raises ValueError where it has adapters already, or is no plain Llama, or ``lora`` has no rank.
     """
+    if not lora.rank:
+        raise ValueError("adapters of rank 0 are none; give lora.rank, 16 for example")
     if adapted(model):
         raise ValueError("this model has adapters already; merge them first")
     model.requires_grad_(False)

@@ -15,21 +15,21 @@ class Lora:
     """Which additions a model is given (``model.lora``).
 
     Attributes:
-        rank: of each addition, which has rank·(in + out) numbers for a matrix (out, in).
+        rank: of each addition, which has rank·(in + out) numbers for a matrix (out, in); 0 for none at all.
         alpha: an addition is scaled by alpha / rank.
         parts: the matrices of a block that have one: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj.
         rank_stabilised: scale by alpha / √rank instead, so that large ranks learn as fast as small ones.
     """
 
-    rank: int = 16
+    rank: int = 0
     alpha: float = 32.0
     parts: tuple[str, ...] = PARTS
     rank_stabilised: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what adapts nothing."""
-        if self.rank < 1 or not self.alpha > 0 or not self.parts:
-            raise ValueError(f"LoRA needs a rank of 1 or more, an alpha above 0 and parts to adapt: {self}")
+        if self.rank < 0 or not self.alpha > 0 or not self.parts:
+            raise ValueError(f"LoRA needs a rank of 0 or more, an alpha above 0 and parts to adapt: {self}")
         for part in self.parts:
             if part not in PARTS:
                 near = difflib.get_close_matches(part, PARTS, n=1)

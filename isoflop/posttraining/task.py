@@ -83,7 +83,7 @@ class Task(Protocol):
 def open_model(config: StageConfig, path: Path) -> tuple[Llama, Tokenizer]:
     """The model that the stage in directory ``path`` begins with, on its device, and its tokenizer.
 
-    With LoRA it is frozen and has new adapters.
+    Where adapters are trained, it is frozen and has new ones.
     """
     device = device_for(config.device)
     model, tokenizer = load_model(Path(os.path.normpath(path / config.model)))
@@ -93,6 +93,6 @@ def open_model(config: StageConfig, path: Path) -> tuple[Llama, Tokenizer]:
             f"context = {config.context:,} is more than the {model.shape.context:,} tokens that the model was trained "
             f"for; take at most that, or train it further at a longer one first"
         )
-    if config.lora is not None:
+    if config.lora.rank:
         attach(model, config.lora, config.seed)
     return model.to(device), tokenizer
