@@ -32,7 +32,7 @@ from isoflop.files import locked, write_json, write_text
 from isoflop.keys import derive_key
 from isoflop.posttraining.average import average
 from isoflop.posttraining.base import Base, pretrain
-from isoflop.posttraining.candidates import Candidate, compare, judge
+from isoflop.posttraining.candidates import compare, judge
 from isoflop.posttraining.dpo import DPOConfig
 from isoflop.posttraining.launch import perform_here
 from isoflop.posttraining.pools import Pool, drawn
@@ -40,7 +40,7 @@ from isoflop.posttraining.rejection import SampleConfig, read_chunk, rejection_s
 from isoflop.posttraining.reward import RewardConfig
 from isoflop.posttraining.sampled import Sampled
 from isoflop.posttraining.settings import SFTConfig, StageConfig
-from isoflop.problems.problem import Problem, read_rows, from_row, write_problems
+from isoflop.problems.problem import Problem, from_row, read_rows, write_problems
 from isoflop.progress import Report, silent
 
 Config = TypeVar("Config", bound=StageConfig)
@@ -133,7 +133,9 @@ def align(config: AlignConfig, path: Path, report: Report = silent) -> dict[str,
         if not (path / CONFIG).exists():
             write_text(path / CONFIG, configuration.dumps(config))
         elif changed := configuration.difference(configuration.load(AlignConfig, path / CONFIG), config):
-            raise ValueError(f"{path} was started with another config ({changed}); go on with the old one, or elsewhere")
+            raise ValueError(
+                f"{path} was started with another config ({changed}); go on with the old one, or elsewhere"
+            )
         write_all(config, path / "problems")
         rounds = Rounds(config, path, report)
         policy = rounds.start()
@@ -168,8 +170,10 @@ class Rounds:
         self.config, self.path, self.report = config, path, report
         self.told: dict[str, Any] = {"stages": [], "comparisons": []}
         self.measured = {name: self.problems(name) for name in ("development", "test")}
-        self.base = pretrain(config.base, config.pools, config.seed, path / "base", report) if config.base else (
-            Path(os.path.normpath(path / config.model))
+        self.base = (
+            pretrain(config.base, config.pools, config.seed, path / "base", report)
+            if config.base
+            else (Path(os.path.normpath(path / config.model)))
         )
 
     def problems(self, name: str) -> list[Problem]:
@@ -260,13 +264,20 @@ class Rounds:
         """Measure the round's candidates and the model before it; returns the best on the development problems."""
         everyone = candidates | ({"before": before} if number else {})
         found = {
-            name: judge(path, self.measured, self.config.max_tokens, out / "evaluation" / f"{name}.json", self.labelled(out))
+            name: judge(
+                path, self.measured, self.config.max_tokens, out / "evaluation" / f"{name}.json", self.labelled(out)
+            )
             for name, path in everyone.items()
         }
         best = max(found, key=lambda name: found[name].accuracy("development"))
         chosen = everyone[best]
         comparisons = compare(found, best)
-        told = {"round": number, "chosen": best, "model": str(chosen.relative_to(self.path)), **self.figures(out, number)}
+        told = {
+            "round": number,
+            "chosen": best,
+            "model": str(chosen.relative_to(self.path)),
+            **self.figures(out, number),
+        }
         told["candidates"] = {name: candidate.to_json() for name, candidate in found.items()}
         write_json(out / "choice.json", told | {"comparisons": comparisons})
         self.told["stages"].append(told)

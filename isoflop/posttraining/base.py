@@ -1,9 +1,9 @@
-"""A small model to align, pre-trained here: text of a corpus, and worked problems of the kinds that the rounds are about.
+"""A small model to align, pre-trained here: text of a corpus, and worked problems of the rounds' kinds.
 
-What a user with one laptop has no released checkpoint for. The mixture is one declared blend, the recipe that of any run
-of this size (``planning.recipe``), so the base is a run like all others. Problems are those of the training side of the
-split (``problems.problem``), written as plain text, a question and its worked solution; none of the rounds' held-out
-problems is among them.
+What somebody with one laptop has no released checkpoint for. The mixture is one declared blend, the recipe that of any
+run of this size (``planning.recipe``), so the base is a run like all others. Problems are of the training side of the
+split (``problems.problem``), written as plain text, a question and its worked solution; none of those that the rounds
+measure on is among them, though some that they ask are.
 """
 
 from __future__ import annotations

@@ -21,14 +21,19 @@ from isoflop.problems.problem import Problem
 from isoflop.problems.verify import verify
 from isoflop.progress import Report, silent
 
+SHOWN = 12
+"""Answers that are kept to be looked at: to the last problems of the last set."""
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a model answered: by set of problems whether each was solved, their kinds, and figures of its writing."""
+    """What a model answered: by set of problems whether each was solved and its kind, figures of how it writes, and
+    some answers to look at."""
 
     outcomes: dict[str, list[bool]]
     kinds: dict[str, list[str]]
     writing: dict[str, float]
+    shown: list[dict[str, Any]]
 
     def accuracy(self, name: str) -> float:
         """The share of a set's problems that it solved."""
@@ -56,7 +61,7 @@ class Candidate:
 def judge(
     model: Path, problems: Mapping[str, Sequence[Problem]], max_tokens: int, file: Path, report: Report = silent
 ) -> Candidate:
-    """Let the model at a path answer all problems greedily; what is found is kept in ``file`` and not measured again."""
+    """Let the model at a path answer all problems greedily; what is found is kept in ``file``, for the next time."""
     if not file.exists():
         llama, tokenizer = load_model(model)
         chat, engine = Chat(tokenizer), Engine(Decoder(llama), tokenizer)
@@ -70,7 +75,11 @@ def judge(
         figures = found.result.figures
         writing = {name: figures[name].value for name in ("tokens", "hit the limit", "looping")}
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"outcomes": outcomes, "kinds": kinds, "writing": writing})
+        shown = [
+            {"prompt": problem.prompt, "answer": problem.answer, "text": own[0].text, "right": right == [True]}
+            for problem, own, right in list(zip(flat, found.completions, found.right, strict=True))[-SHOWN:]
+        ]
+        write_json(file, {"outcomes": outcomes, "kinds": kinds, "writing": writing, "shown": shown})
     return Candidate(**json.loads(file.read_text()))
 
 
