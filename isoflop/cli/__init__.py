@@ -23,6 +23,7 @@ COMMANDS = {
     "sft": "fine-tune a model on conversations",
     "reward": "train a reward model on preferences",
     "sample": "many answers to every prompt, judged, and the best of them kept",
+    "align": "the rounds of post-training: reward model, rejection sampling, fine-tuning, DPO",
     "problems": "problems whose answers can be checked, and the check",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
@@ -38,6 +39,7 @@ COMMANDS = {
 }
 
 RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "reward", "sample")
+RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "align", "sft")
 
 
 def usage() -> str:

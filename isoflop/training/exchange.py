@@ -21,6 +21,7 @@ from isoflop.tokens import chat_template
 from isoflop.tokens.gguf import vocabulary
 from isoflop.tokens.hub import hub_files
 from isoflop.tokens.manifest import TOKENIZER
+from isoflop.tokens.specials import PAD
 from isoflop.tokens.tokenizer import Tokenizer
 from isoflop.training.weights import open_weights, tokenizer_beside
 
@@ -29,8 +30,8 @@ Dtype = Literal["bf16", "fp32", "f16", "q8_0"]
 
 @dataclass(frozen=True)
 class HubExport:
-    """A model on its way into a Hugging Face folder; weights are rounded to ``dtype``; ``chat`` says that it answers
-    in the chat format, ``score`` makes a reward model of it."""
+    """A model on its way into a Hugging Face folder, a reward model with its ``score``; weights are rounded to
+    ``dtype``; ``chat`` says that it answers in the chat format."""
 
     source: Source
     tokenizer: Tokenizer | None
@@ -126,9 +127,7 @@ def score_beside(model: Path, tokenizer: Tokenizer | None) -> Scored | None:
     """What makes a reward model of the model at this path; None where nothing does."""
     if not (model / SCORE).exists():
         return None
-    pad = chat_template.PAD
-    padding = tokenizer.special(pad) if tokenizer is not None and tokenizer.has(pad) else None
-    return Scored(load_file(model / SCORE)["score"], padding)
+    return Scored(load_file(model / SCORE)["score"], None if tokenizer is None else tokenizer.special(PAD))
 
 
 @dataclass(frozen=True)
