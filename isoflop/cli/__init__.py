@@ -38,8 +38,7 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "reward", "sample")
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "align", "sft")
+RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "align", "sft", "reward", "sample")
 
 
 def usage() -> str:
