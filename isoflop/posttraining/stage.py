@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -122,8 +122,7 @@ class Stage:
         self.config, self.task, self.run, self.ranks = config, task, run, ranks
         self.device = task.model.embedding.device
         self.progress = Progress(0, 0, 0.0)
-        flops = float(task.model.shape.flops_per_token_at(task.length)) * float(self.read(self.examples))
-        task.model.compiled, _ = compile_for(config.compile, self.device, flops)
+        task.model.compiled, _ = compile_for(config.compile, self.device, self.flops)
         self.optimizer = build_optimizer(task.model, config.optimizer, task.learner)
         self.sentry = Sentry(Guard())
         self.parts: dict[str, Part] = {
@@ -144,10 +143,25 @@ class Stage:
         """Steps of the whole stage; the last may be smaller."""
         return -(-self.total // self.config.batch)
 
-    @property
+    @cached_property
     def examples(self) -> Ints:
         """All examples of the stage in their order."""
         return np.concatenate([self.batch(step) for step in range(self.steps)])
+
+    @cached_property
+    def places(self) -> int:
+        """Places of all rows over the whole stage, padding included."""
+        return self.task.length * sum(len(self.rows(self.batch(step))) for step in range(self.steps))
+
+    @property
+    def targets(self) -> int:
+        """What all examples of the stage weigh."""
+        return int(self.task.weights[self.examples].sum())
+
+    @property
+    def flops(self) -> float:
+        """Training FLOPs of all rows, as if attention saw whole ones and all parameters were trained."""
+        return float(self.task.model.shape.flops_per_token_at(self.task.length)) * self.places
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -178,12 +192,18 @@ class Stage:
         """Tokens that these examples have."""
         return int(self.task.sizes[examples].sum())
 
+    def rows(self, examples: Ints) -> list[list[int]]:
+        """These examples packed into rows."""
+        return [examples[row].tolist() for row in packed(self.task.sizes[examples], self.task.length)]
+
+    def pieces(self, examples: Ints) -> Iterator[Sequence[list[int]]]:
+        """This rank's share of these examples, in rows, as many at once as a forward pass takes."""
+        mine = self.rows(examples)[self.ranks.rank :: self.ranks.count]
+        return pieces(mine, self.config.micro_tokens // self.task.length)
+
     def micro_batches(self, examples: Ints) -> Iterator[Any]:
-        """This rank's share of these examples, in rows."""
-        length = self.task.length
-        rows = [examples[row].tolist() for row in packed(self.task.sizes[examples], length)]
-        for piece in pieces(rows[self.ranks.rank :: self.ranks.count], self.config.micro_tokens // length):
-            yield self.task.micro_batch(piece)
+        """The same, ready to be computed."""
+        return map(self.task.micro_batch, self.pieces(examples))
 
     def step(self, stop: bool = False, save: bool = False) -> tuple[dict[str, Any], bool, bool]:
         """Learn from one batch; returns the line of metrics, and whether any rank wishes to stop or to save."""
@@ -212,7 +232,7 @@ class Stage:
             "seconds": round(seconds, 4),
         }
         if skipped:
-            line |= {"skipped": 1, "loss": None, "gradient_norm": None}
+            line |= {"skipped": 1, **dict.fromkeys([*figures, "gradient_norm"])}
         return line, bool(wishes[0]), bool(wishes[1])
 
     def summed(self, told: Sums, names: tuple[str, ...]) -> Tensor:
@@ -273,7 +293,8 @@ class Stage:
                 "examples": self.total,
                 "epochs": self.config.epochs,
                 "tokens": self.progress.tokens,
-                "targets": int(self.task.weights[self.examples].sum()),
+                "targets": self.targets,
+                "flops": self.flops,
                 "seconds": round(self.progress.seconds, 3),
                 "held_out": len(self.task.held_out),
                 "precision": str(self.task.model.compute).removeprefix("torch."),
