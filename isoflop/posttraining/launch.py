@@ -18,8 +18,9 @@ from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
 from isoflop.posttraining.outlook import Outlook
 from isoflop.posttraining.settings import SFTConfig, StageConfig
 from isoflop.posttraining.sft import FineTuning
-from isoflop.posttraining.stage import CONFIG, Stage, begin, perform
+from isoflop.posttraining.stage import CONFIG, begin, perform
 from isoflop.posttraining.task import Task
+from isoflop.posttraining.trainer import Stage
 from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, silent
 from isoflop.training.hardware import device_for

@@ -16,7 +16,7 @@ from isoflop.planning.block_memory import BF16, FULL, Engine
 from isoflop.planning.layout import Layout
 from isoflop.planning.memory import TrainingMemory, training_memory
 from isoflop.posttraining.rows import fitting
-from isoflop.posttraining.stage import Stage
+from isoflop.posttraining.trainer import Stage
 
 MEASURED = 3
 """Micro-batches of which the fastest tells the speed."""
