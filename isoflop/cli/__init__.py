@@ -21,6 +21,8 @@ COMMANDS = {
     "recipes": "the configs of released Llamas' pre-training, and their small twins",
     "generate": "texts that a model writes after prompts",
     "sft": "fine-tune a model on conversations",
+    "align": "the rounds of post-training: reward model, rejection sampling, fine-tuning, DPO",
+    "problems": "problems whose answers can be checked, and the check",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
@@ -34,7 +36,7 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft")
+RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "align", "sft")
 
 
 def usage() -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from isoflop.planning.layout import Recompute
+from isoflop.planning.lora import Lora
 from isoflop.training.config import OptimizerConfig
 
 PATH = {"path": True}
@@ -34,6 +35,8 @@ class StageConfig:
         seed: chooses the order of examples and whatever else is drawn.
         validation: share of examples that are kept from training and measured on.
         validate_times: measurements over the stage after the one before it; the last is at its end.
+        lora: additions to the matrices that are trained instead of the weights, where they have a rank; the model at
+            the end has them in, and beside it they are in PEFT\'s files.
         device: where it is computed; auto is a GPU if there is one.
         precision: compute type; auto is bf16 where the hardware multiplies it natively, else fp32.
         recompute: what the backward pass computes again instead of keeping it, blocks for far less memory.
@@ -55,6 +58,7 @@ class StageConfig:
     seed: int = 0
     validation: float = 0.05
     validate_times: int = 4
+    lora: Lora = field(default_factory=Lora)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     recompute: Recompute = "none"

@@ -20,6 +20,7 @@ from isoflop import config as configuration
 from isoflop.files import locked, write_text
 from isoflop.interrupt import Interrupted, interruptible
 from isoflop.model.export import add_ours
+from isoflop.model.peft import adapter_files
 from isoflop.model.source import Held
 from isoflop.posttraining.settings import StageConfig
 from isoflop.posttraining.task import Task
@@ -55,10 +56,16 @@ def perform(config: StageConfig, path: Path, prepare: Callable[[], Task], report
         summary = stage.summarise(measured)
         if ranks.leads:
             task = stage.task
-            add_ours(Held(task.model), path, beside={TOKENIZER: task.tokenizer.to_bytes(), **task.files()})
+            add_ours(Held(task.model), path, beside=files(config, task))
             run.finish(summary)
             shutil.rmtree(path / "checkpoints", ignore_errors=True)
     return summary
+
+
+def files(config: StageConfig, task: Task) -> dict[str, bytes]:
+    """What is written beside the model: its tokenizer, adapters that were trained, what the task has."""
+    adapters = adapter_files(task.model, config.lora, config.model) if config.lora.rank else {}
+    return {TOKENIZER: task.tokenizer.to_bytes(), **adapters, **task.files()}
 
 
 def begin(config: StageConfig, path: Path) -> None:
