@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -43,8 +43,7 @@ class Arguments:
         model: Whose tokenizer and context: a run, any other model, or a tokenizer.json.
         limit: Examples to show; all are counted.
         context: Tokens that an example may have, by default the model's context.
-        rankings: Read responses with their order, or the best of them as a conversation; by default what the first
-            row is.
+        read_as: Responses with their order, or the best of them as a conversation; auto is what the first row is.
         columns: Others' names for fields, as ours=theirs,ours=theirs.
         html: Write the examples to a page instead.
         json: Print what was counted as JSON, and no example.
@@ -54,7 +53,7 @@ class Arguments:
     model: Path
     limit: int = 3
     context: int = 0
-    rankings: bool | None = None
+    read_as: Literal["auto", "conversations", "rankings"] = "auto"
     columns: str = ""
     html: Path | None = None
     json: bool = False
@@ -116,8 +115,8 @@ def read(a: Arguments, tally: Tally) -> Iterator[Placed[Conversation] | Placed[R
     from isoflop.posttraining.formats.columns import parse
 
     columns = parse(a.columns, FIELDS)
-    rankings = a.rankings
-    if rankings is None:
+    rankings = a.read_as == "rankings"
+    if a.read_as == "auto":
         rankings = len(next(read_examples(a.data, Tally(), columns=columns)).value.responses) > 1
     return (read_rankings if rankings else read_conversations)(a.data, tally, columns=columns)
 
