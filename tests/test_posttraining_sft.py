@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from isoflop.cli.stage_command import parse
 from isoflop.inference.load import load_model
 from isoflop.interrupt import Interrupted
 from isoflop.model.convert import to_transformers
@@ -21,10 +22,12 @@ from isoflop.model.names import HUGGING_FACE, spans
 from isoflop.model.source import Held
 from isoflop.planning.shape import Shape
 from isoflop.posttraining import stage as stages
+from isoflop.posttraining.launch import perform_here
 from isoflop.posttraining.settings import SFTConfig
 from isoflop.posttraining.sft import FineTuning, sft
 from isoflop.posttraining.stage import Stage
 from isoflop.tokens.manifest import TOKENIZER
+from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
 
 SUMS = ("one", "two", "three", "four", "five", "six")
@@ -165,6 +168,49 @@ def test_data_that_train_on_nothing_say_why(base: Path, tmp_path: Path) -> None:
     (tmp_path / "mute.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "Hello?"}]}) + "\n")
     with pytest.raises(ValueError, match="train on nothing: 1 have no answer"):
         FineTuning(config_of(base, tmp_path / "mute.jsonl"), tmp_path)
+
+
+def test_ranks_share_a_batch_row_by_row(base: Path, chats: Path, tmp_path: Path) -> None:
+    whole = stage_of(config_of(base, chats), tmp_path)
+    loss, gradient, _ = capture(whole)
+    shares = []
+    for rank in range(2):
+        stage = stage_of(config_of(base, chats), tmp_path)
+        stage.ranks = Together(rank, 2)
+        shares.append(capture(stage))
+    assert sum(line["loss"] for line, _, _ in shares) == pytest.approx(loss["loss"], rel=1e-6)
+    for name, part in gradient.items():
+        torch.testing.assert_close(sum(share[name] for _, share, _ in shares), part, rtol=1e-4, atol=1e-7)
+
+
+@dataclass(frozen=True)
+class Together(Ranks):
+    """Ranks that have not yet added up what they have."""
+
+    def add(self, *tensors: torch.Tensor) -> None:
+        pass
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(base: Path, chats: Path, tmp_path: Path) -> None:
+    config = config_of(base, chats, epochs=2)
+    one, two = (perform_here(config, tmp_path / name, ranks=ranks) for name, ranks in (("one", 1), ("two", 2)))
+    assert one.keys() == two.keys()
+    assert two["validation_loss"] == pytest.approx(one["validation_loss"], rel=1e-4)
+    assert two["targets"] == one["targets"]
+
+
+def test_a_command_line_overrides_its_config_file_and_paths_are_relative_to_where_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sft.toml").write_text('model = "../base"\ndata = ["../a.jsonl"]\nrate = 0.5\n[optimizer]\nclip = 2.0\n')
+    a, config = parse(SFTConfig, ["sft.toml", "--out", "stages/x", "--data", "b.jsonl", "c.jsonl"], "", "")
+    assert (config.model, config.data) == ("../base", ("../../b.jsonl", "../../c.jsonl"))
+    assert (config.rate, config.optimizer.clip, a.out) == (0.5, 2.0, Path("stages/x"))
+    stages.begin(config, Path("stages/x"))
+    assert parse(SFTConfig, ["--out", "stages/x"], "", "")[1] == config
+    assert parse(SFTConfig, ["--out=stages/x", "--rate", "1"], "", "")[1] == replace(config, rate=1.0)
 
 
 def twin(model: Llama) -> Any:

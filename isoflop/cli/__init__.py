@@ -23,6 +23,8 @@ COMMANDS = {
     "chat": "a conversation with a model, in the terminal",
     "masks": "which tokens of conversations or preferences are trained on",
     "sft": "fine-tune a model on conversations",
+    "align": "the rounds of post-training: reward model, rejection sampling, fine-tuning, DPO",
+    "problems": "problems whose answers can be checked, and the check",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
@@ -36,7 +38,7 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft")
+RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "align", "sft")
 
 
 def usage() -> str:

@@ -63,16 +63,19 @@ def main(arguments: list[str]) -> None:
     a = tyro.cli(Arguments, args=arguments, prog="isoflop export", description=DESCRIPTION)
     from isoflop.progress import console
     from isoflop.tokens.chat_template import answers
-    from isoflop.training.exchange import GGUFExport, HubExport, open_with_tokenizer
+    from isoflop.training.exchange import GGUFExport, HubExport, open_with_tokenizer, score_beside
 
     shard_bytes = size(a.shard_size)
     source, tokenizer = open_with_tokenizer(a.model, a.tokenizer, averaged=a.averaged)
     chat = tokenizer is not None and (answers(a.model) if a.chat == "auto" else a.chat == "yes")
     export: GGUFExport | HubExport
+    score = score_beside(a.model, tokenizer)
+    if score is not None and a.format == "gguf":
+        raise ValueError(f"{a.model} is a reward model, which llama.cpp has no way to be; use --format hf")
     if a.format == "gguf":
         export = GGUFExport(source, tokenizer, a.dtype, chat)
     else:
-        export = HubExport(source, tokenizer, a.dtype, shard_bytes, chat)
+        export = HubExport(source, tokenizer, a.dtype, shard_bytes, chat, score)
     files = export.files
     if not a.dry_run:
         with console() as report:

@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from isoflop.planning.layout import Recompute
+from isoflop.planning.lora import Lora
 from isoflop.training.config import OptimizerConfig
+
+PATH = {"path": True}
+"""Marks what is a path or several: relative to the stage's directory, on a command line to where one is."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +23,7 @@ class StageConfig:
     """What all stages are told.
 
     Attributes:
-        model: what it begins with: anything that ``training.weights`` opens, relative to the stage's directory or
-            absolute.
+        model: what it begins with: a run, another stage, an imported model, a Hugging Face folder.
         epochs: how often every example is learnt from; may be a fraction.
         batch: examples in a step, whatever they are in this stage: conversations, rankings.
         rate: the highest learning rate.
@@ -32,15 +35,18 @@ class StageConfig:
         seed: chooses the order of examples and whatever else is drawn.
         validation: share of examples that are kept from training and measured on.
         validate_times: measurements over the stage after the one before it; the last is at its end.
-        precision: compute type; ``auto`` is bf16 where the hardware multiplies it natively, else fp32.
-        recompute: what the backward pass computes again instead of keeping it, ``blocks`` for far less memory.
-        compile: ``auto`` compiles where a C++ compiler is installed and the stage is long enough to repay it.
+        lora: additions to the matrices that are trained instead of the weights, where they have a rank; the model at
+            the end has them in, and beside it they are in PEFT\'s files.
+        device: where it is computed; auto is a GPU if there is one.
+        precision: compute type; auto is bf16 where the hardware multiplies it natively, else fp32.
+        recompute: what the backward pass computes again instead of keeping it, blocks for far less memory.
+        compile: auto compiles where a C++ compiler is installed and the stage is long enough to repay it.
         checkpoint_seconds: time between checkpoints, which only bounds what a crash loses.
     """
 
     kind: ClassVar[str] = "stage"
 
-    model: str
+    model: str = field(metadata=PATH)
     epochs: float = 1.0
     batch: int = 64
     rate: float = 1e-5
@@ -52,10 +58,11 @@ class StageConfig:
     seed: int = 0
     validation: float = 0.05
     validate_times: int = 4
+    lora: Lora = field(default_factory=Lora)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     recompute: Recompute = "none"
     compile: Literal["auto", "always", "never"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
@@ -78,12 +85,12 @@ class SFTConfig(StageConfig):
     """Supervised fine-tuning on conversations.
 
     Attributes:
-        data: files of conversations, relative to the stage's directory or absolute.
+        data: files of conversations.
     """
 
     kind: ClassVar[str] = "sft"
 
-    data: tuple[str, ...] = ()
+    data: tuple[str, ...] = field(default=(), metadata=PATH)
 
     def __post_init__(self) -> None:
         """Refuse a stage without data."""

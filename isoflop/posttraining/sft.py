@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from isoflop.posttraining.chat import Chat, Kind
 from isoflop.posttraining.conversation import Conversation, Message
@@ -25,6 +26,7 @@ from isoflop.posttraining.settings import SFTConfig
 from isoflop.posttraining.stage import perform
 from isoflop.posttraining.task import Sums, open_model
 from isoflop.progress import Report, silent
+from isoflop.tokens.packing import Ints
 from isoflop.training.loss import Terms, capped, chunk_rows, losses
 
 TRAINED = (Kind.ANSWER, Kind.END)
@@ -40,6 +42,11 @@ class FineTuning:
 
     told: tuple[str, ...] = ("nats",)
     measured: tuple[str, ...] = ("nats", "right")
+    learner: nn.Module
+    sizes: Ints
+    weights: NDArray[np.float64]
+    training: Ints
+    held_out: Ints
 
     def __init__(self, config: SFTConfig, path: Path) -> None:
         self.model, self.tokenizer = open_model(config, path)
@@ -107,7 +114,7 @@ def scored(hidden: Tensor, head: Tensor, targets: Tensor, cap: float) -> tuple[T
     if not len(targets):
         return nats, right
     weights, rows = head.to(hidden.dtype), chunk_rows(len(targets), head.shape[0])
-    for states, aims in zip(hidden.split(rows), targets.split(rows), strict=True):
+    for states, aims in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True):
         logits = capped((states @ weights.T).float(), cap)
         nats += torch.nn.functional.cross_entropy(logits, aims, reduction="sum")
         right += (logits.argmax(-1) == aims).sum()

@@ -11,6 +11,7 @@ added up from. The same command resumes after any interruption and, on a CPU, en
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from isoflop.files import locked, write_text
 from isoflop.interrupt import Interrupted, interruptible
 from isoflop.keys import derive_key
 from isoflop.model.export import add_ours
+from isoflop.model.peft import adapter_files
 from isoflop.model.source import Held
 from isoflop.planning.schedule import Schedule
 from isoflop.posttraining.rows import packed, pieces
@@ -40,7 +42,7 @@ from isoflop.tokens.packing import Ints
 from isoflop.training import checkpoint
 from isoflop.training.checkpoint import Progress
 from isoflop.training.guard import Guard, Sentry
-from isoflop.training.hardware import compile_for
+from isoflop.training.hardware import compile_for, device_for
 from isoflop.training.loop import Clock
 from isoflop.training.optimizer import build_optimizer
 from isoflop.training.parts import Identity, Moments, Part, Weights
@@ -52,20 +54,20 @@ CONFIG = "stage.toml"
 OTHER_EXAMPLES = "its examples are not those it has learnt from so far; restore the data, or start another directory"
 
 
-def perform(
-    config: StageConfig, path: Path, prepare: Callable[[], Task], report: Report = silent, ranks: Ranks = ALONE
-) -> dict[str, Any]:
+def perform(config: StageConfig, path: Path, prepare: Callable[[], Task], report: Report = silent) -> dict[str, Any]:
     """Do, or go on with, the stage in directory ``path``; returns its summary.
 
     ``prepare`` makes its task, which a finished stage needs no more. On Ctrl-C or SIGTERM a checkpoint is written and
     Interrupted raised. Raises ValueError where the directory was started with another config or other examples.
     """
-    run = Run(path)
-    if ranks.leads:
+    run, device = Run(path), device_for(config.device)
+    if int(os.environ.get("RANK", "0")) == 0:
         begin(config, path)
     if (done := run.summary) is not None:
         return done
+    ranks = Ranks.join(device)
     with locked(path / ".lock") if ranks.leads else nullcontext():
+        ranks.wait(device)  # until the files are the leader's
         stage = Stage(config, prepare(), run, ranks)
         stage.resume()
         with interruptible() as stopped:
@@ -73,10 +75,16 @@ def perform(
         summary = stage.summarise()
         if ranks.leads:
             task = stage.task
-            add_ours(Held(task.model), path, beside={TOKENIZER: task.tokenizer.to_bytes(), **task.files()})
+            add_ours(Held(task.model), path, beside=files(config, task))
             run.finish(summary)
             shutil.rmtree(path / "checkpoints", ignore_errors=True)
     return summary
+
+
+def files(config: StageConfig, task: Task) -> dict[str, bytes]:
+    """What is written beside the model: its tokenizer, adapters that were trained, what the task has."""
+    adapters = adapter_files(task.model, config.lora, config.model) if config.lora.rank else {}
+    return {TOKENIZER: task.tokenizer.to_bytes(), **adapters, **task.files()}
 
 
 def begin(config: StageConfig, path: Path) -> None:
@@ -192,7 +200,7 @@ class Stage:
         sums = torch.zeros(len(self.task.told), device=self.device)
         for micro in self.micro_batches(examples):
             objective, told = self.task.objective(micro)
-            (objective / weight).backward()
+            (objective / weight).backward()  # type: ignore[no-untyped-call]
             sums += self.summed(told, self.task.told)
         wishes = torch.tensor([stop, save], dtype=torch.float32, device=self.device)
         self.ranks.add(*gradients(self.task.learner), sums, wishes)
@@ -204,7 +212,7 @@ class Stage:
         line: dict[str, Any] = {
             "tokens": self.progress.tokens,
             "step": self.progress.step,
-            "examples": step * self.config.batch + len(examples),
+            "epoch": round((step * self.config.batch + len(examples)) / len(self.task.training), 6),
             **figures,
             "learning_rate": rate,
             "gradient_norm": norm,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from isoflop.inference.load import load_model
 from isoflop.model.llama import Llama
+from isoflop.model.lora import attach
 from isoflop.posttraining.settings import StageConfig
 from isoflop.tokens.packing import Ints
 from isoflop.tokens.tokenizer import Tokenizer
@@ -80,7 +81,10 @@ class Task(Protocol):
 
 
 def open_model(config: StageConfig, path: Path) -> tuple[Llama, Tokenizer]:
-    """The model that the stage in directory ``path`` begins with, on its device, and its tokenizer."""
+    """The model that the stage in directory ``path`` begins with, on its device, and its tokenizer.
+
+    Where adapters are trained, it is frozen and has new ones.
+    """
     device = device_for(config.device)
     model, tokenizer = load_model(Path(os.path.normpath(path / config.model)))
     model.compute, model.recompute = precision_for(config.precision, device), config.recompute
@@ -89,4 +93,6 @@ def open_model(config: StageConfig, path: Path) -> tuple[Llama, Tokenizer]:
             f"context = {config.context:,} is more than the {model.shape.context:,} tokens that the model was trained "
             f"for; take at most that, or train it further at a longer one first"
         )
+    if config.lora.rank:
+        attach(model, config.lora, config.seed)
     return model.to(device), tokenizer

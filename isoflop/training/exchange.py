@@ -11,7 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from isoflop.model.export import DTYPES, export_hub, export_ours, hub_weights, refuse_existing
+from safetensors.torch import load_file
+
+from isoflop.model.export import DTYPES, SCORE, Scored, export_hub, export_ours, hub_weights, refuse_existing
 from isoflop.model.source import Source
 from isoflop.planning.shape import Shape
 from isoflop.progress import Report, silent
@@ -19,6 +21,7 @@ from isoflop.tokens import chat_template
 from isoflop.tokens.gguf import vocabulary
 from isoflop.tokens.hub import hub_files
 from isoflop.tokens.manifest import TOKENIZER
+from isoflop.tokens.specials import PAD
 from isoflop.tokens.tokenizer import Tokenizer
 from isoflop.training.weights import open_weights, tokenizer_beside
 
@@ -27,14 +30,15 @@ Dtype = Literal["bf16", "fp32", "f16", "q8_0"]
 
 @dataclass(frozen=True)
 class HubExport:
-    """A model on its way into a Hugging Face folder; weights are rounded to ``dtype``; ``chat`` says that it answers
-    in the chat format."""
+    """A model on its way into a Hugging Face folder, a reward model with its ``score``; weights are rounded to
+    ``dtype``; ``chat`` says that it answers in the chat format."""
 
     source: Source
     tokenizer: Tokenizer | None
     dtype: Dtype = "bf16"
     shard_bytes: int = 5 * 10**9
     chat: bool = False
+    score: Scored | None = None
 
     @property
     def files(self) -> dict[str, int]:
@@ -42,7 +46,7 @@ class HubExport:
         if self.dtype == "q8_0":
             raise ValueError("a Hugging Face folder has no q8_0; use --dtype bf16, or --format gguf")
         _ = self.beside
-        found = hub_weights(self.source.shape, DTYPES[self.dtype], self.shard_bytes)
+        found = hub_weights(self.source.shape, DTYPES[self.dtype], self.shard_bytes, self.score)
         return {name: sum(entry.bytes for entry in entries) for name, entries in found.items()}
 
     @cached_property
@@ -59,6 +63,7 @@ class HubExport:
             dtype=DTYPES[self.dtype],
             shard_bytes=self.shard_bytes,
             boundaries=None if tokenizer is None else (tokenizer.bos, tokenizer.eos),
+            score=self.score,
             beside=self.beside,
             report=report,
         )
@@ -116,6 +121,13 @@ def open_with_tokenizer(
     if found.vocab_size > source.shape.vocab:
         raise ValueError(f"{path} has {found.vocab_size:,} ids and the model only {source.shape.vocab:,}")
     return source, found
+
+
+def score_beside(model: Path, tokenizer: Tokenizer | None) -> Scored | None:
+    """What makes a reward model of the model at this path; None where nothing does."""
+    if not (model / SCORE).exists():
+        return None
+    return Scored(load_file(model / SCORE)["score"], None if tokenizer is None else tokenizer.special(PAD))
 
 
 @dataclass(frozen=True)
