@@ -93,8 +93,8 @@ class FineTuning:
         return found | ({"accuracy": sums["right"] / weight} if "right" in sums else {})
 
     def files(self) -> dict[str, bytes]:
-        """None."""
-        return {}
+        """The chat template, by which a model is known to answer in that format."""
+        return {chat_template.FILE: chat_template.TEMPLATE.encode()}
 
     def summary(self) -> dict[str, Any]:
         """What was cut and dropped."""
