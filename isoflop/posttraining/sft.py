@@ -94,7 +94,7 @@ class FineTuning:
 
     def files(self) -> dict[str, bytes]:
         """The chat template, by which a model is known to answer in that format."""
-        return {chat_template.FILE: chat_template.TEMPLATE.encode()}
+        return Chat(self.tokenizer).files
 
     def summary(self) -> dict[str, Any]:
         """What was cut and dropped."""
