@@ -20,6 +20,8 @@ COMMANDS = {
     "export": "a run's weights as a Hugging Face folder or a GGUF file",
     "recipes": "the configs of released Llamas' pre-training, and their small twins",
     "generate": "texts that a model writes after prompts",
+    "chat": "a conversation with a model, in the terminal",
+    "masks": "which tokens of conversations or preferences are trained on",
     "sft": "fine-tune a model on conversations",
     "align": "the rounds of post-training: reward model, rejection sampling, fine-tuning, DPO",
     "problems": "problems whose answers can be checked, and the check",

@@ -104,8 +104,8 @@ class FineTuning:
         return found | ({"accuracy": sums["right"] / weight} if "right" in sums else {})
 
     def files(self) -> dict[str, bytes]:
-        """None."""
-        return {}
+        """The chat template, by which a model is known to answer in that format."""
+        return Chat(self.tokenizer).files
 
     def summary(self) -> dict[str, Any]:
         """Conversations that were cut or dropped, and pieces of plain text."""
