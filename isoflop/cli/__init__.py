@@ -23,6 +23,8 @@ COMMANDS = {
     "chat": "a conversation with a model, in the terminal",
     "masks": "which tokens of conversations or preferences are trained on",
     "sft": "fine-tune a model on conversations",
+    "reward": "train a reward model on preferences",
+    "sample": "many answers to every prompt, judged, and the best of them kept",
     "align": "the rounds of post-training: reward model, rejection sampling, fine-tuning, DPO",
     "problems": "problems whose answers can be checked, and the check",
     "needle": "whether a run finds a fact far back in its context",
@@ -38,6 +40,7 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
+RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "reward", "sample")
 RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "align", "sft")
 
 
