@@ -21,6 +21,7 @@ COMMANDS = {
     "recipes": "the configs of released Llamas' pre-training, and their small twins",
     "generate": "texts that a model writes after prompts",
     "sft": "fine-tune a model on conversations",
+    "dpo": "a model trained on preferences, from what it says of better and worse responses",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
@@ -34,7 +35,7 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft")
+RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "dpo")
 
 
 def usage() -> str:
