@@ -27,6 +27,7 @@ COMMANDS = {
     "sample": "many answers to every prompt, judged, and the best of them kept",
     "align": "the rounds of post-training: reward model, rejection sampling, fine-tuning, DPO",
     "problems": "problems whose answers can be checked, and the check",
+    "dpo": "a model trained on preferences, from what it says of better and worse responses",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
@@ -42,6 +43,7 @@ COMMANDS = {
 
 RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "reward", "sample")
 RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "align", "sft")
+RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "dpo")
 
 
 def usage() -> str:

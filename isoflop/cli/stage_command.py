@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import tyro
 
@@ -30,7 +30,7 @@ class Arguments(Generic[C]):
         json: Print JSON.
     """
 
-    stage: tyro.conf.OmitArgPrefixes[C]
+    stage: Annotated[C, tyro.conf.arg(name="")]
     out: Path
     config: tyro.conf.Positional[Path | None] = None
     ranks: int | None = None
