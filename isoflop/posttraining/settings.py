@@ -85,7 +85,8 @@ class SFTConfig(StageConfig):
     """Supervised fine-tuning on conversations.
 
     Attributes:
-        data: files of conversations.
+        data: files of conversations, in any of the known formats.
+        columns: others' names for the fields of a row, such as "prompt=question,answer=response".
         replay: folders of prepared tokens, whose plain text is learnt from as well.
         replay_share: share of all trained tokens that are plain text's.
     """
@@ -93,6 +94,7 @@ class SFTConfig(StageConfig):
     kind: ClassVar[str] = "sft"
 
     data: tuple[str, ...] = field(default=(), metadata=PATH)
+    columns: str = ""
     replay: tuple[str, ...] = field(default=(), metadata=PATH)
     replay_share: float = 0.1
 
