@@ -35,7 +35,7 @@ def trained(lora: Lora, **options: Any) -> Llama:
     generator = torch.Generator().manual_seed(2)
     for module in model.modules():
         if isinstance(module, Addition):
-            torch.nn.init.normal_(module.up, 0.0, 0.2, generator=generator)
+            torch.nn.init.normal_(module.b, 0.0, 0.2, generator=generator)
     return model
 
 
@@ -47,7 +47,7 @@ def by_definition(lora: Lora) -> Llama:
         if part in lora.parts:
             path, _, joined = span.ours.rpartition(".")
             found = dict(model.get_submodule(path).named_parameters())
-            down, up = (found[f"adapters.{joined}.parts.{part}.{end}"] for end in ("down", "up"))
+            down, up = (found[f"adapters.{joined}.parts.{part}.{end}"] for end in "ab")
             with torch.no_grad():
                 plain.get_parameter(span.ours)[span.start : span.end] += lora.scale * up @ down
     return plain
@@ -87,8 +87,8 @@ def test_adapters_alone_have_gradients_and_the_right_ones() -> None:
         assert (parameter.grad is not None) == (".adapters." in name), name
     addition = model.blocks[1].adapters["qkv"].parts["v_proj"]
     slope = effective.blocks[1].qkv.grad[SHAPE.width + SHAPE.kv_width :]
-    torch.testing.assert_close(addition.up.grad, SOME.scale * slope @ addition.down.T, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(addition.down.grad, SOME.scale * addition.up.T @ slope, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(addition.b.grad, SOME.scale * slope @ addition.a.T, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(addition.a.grad, SOME.scale * addition.b.T @ slope, atol=1e-4, rtol=1e-4)
 
 
 def test_recomputed_blocks_have_the_same_gradients() -> None:

@@ -40,8 +40,8 @@ class Arguments:
         shard_size: Most bytes of one file of a Hugging Face folder, such as 500MB or 5GB.
         tokenizer: tokenizer.json to put beside the weights, by default the one that the model was trained with.
         averaged: Write a run's averaged weights instead of its last.
-        chat: Write the chat template too and stop where an answer ends, for a model that was trained to answer; by
-            default what the model is.
+        chat: Whether the model answers in the chat format, so that its template is written too and generation stops
+            where an answer ends; auto is as the template beside the model says.
         dry_run: Print what would be written, and do nothing.
         json: Print JSON.
     """
@@ -53,7 +53,7 @@ class Arguments:
     shard_size: str = "5GB"
     tokenizer: Path | None = None
     averaged: bool = False
-    chat: bool | None = None
+    chat: Literal["auto", "yes", "no"] = "auto"
     dry_run: bool = False
     json: bool = False
 
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
 
     shard_bytes = size(a.shard_size)
     source, tokenizer = open_with_tokenizer(a.model, a.tokenizer, averaged=a.averaged)
-    chat = answers(a.model) if a.chat is None else a.chat
+    chat = tokenizer is not None and (answers(a.model) if a.chat == "auto" else a.chat == "yes")
     export: GGUFExport | HubExport
     score = score_beside(a.model, tokenizer)
     if score is not None and a.format == "gguf":

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import tyro
 
-DESCRIPTION = """Writes report.html from an experiment's directory, finished or not, from that of rounds of post-training, or
-from a finished cleaning's.
+DESCRIPTION = """Writes report.html from the directory of an experiment, finished or not, of rounds of post-training, or
+of a finished cleaning.
 
 examples:
   isoflop report runs/quickstart

@@ -28,12 +28,12 @@ from isoflop.planning.lora import Lora
 
 
 class Addition(nn.Module):
-    """One part's pair: ``down`` (rank, in) is A, ``up`` (out, rank) is B."""
+    """One part's pair, A (rank, in) and B (out, rank)."""
 
     def __init__(self, rank: int, rows: int, columns: int) -> None:
         super().__init__()
-        self.down = nn.Parameter(torch.empty(rank, columns))
-        self.up = nn.Parameter(torch.zeros(rows, rank))
+        self.a = nn.Parameter(torch.empty(rank, columns))
+        self.b = nn.Parameter(torch.zeros(rows, rank))
 
 
 class Adapter(nn.Module):
@@ -46,14 +46,14 @@ class Adapter(nn.Module):
 
     def forward(self, weight: Tensor) -> Adapted:
         """The matrix with these additions."""
-        downs = [cast(Addition, addition).down for addition in self.parts.values()]
+        downs = [cast(Addition, addition).a for addition in self.parts.values()]
         return Adapted(weight, torch.cat(downs), self.scale * torch.block_diag(*self._ups()))
 
     def _ups(self) -> Iterator[Tensor]:
         """B of every part; of one that is not adapted, rows without columns."""
         for part, rows in self.rows.items():
             if part in self.parts:
-                yield cast(Addition, self.parts[part]).up
+                yield cast(Addition, self.parts[part]).b
             else:
                 yield next(self.parameters()).new_zeros(rows, 0)
 
@@ -77,7 +77,7 @@ def attach(model: Llama, lora: Lora, seed: int = 0) -> Llama:
             columns = next(iter(parts.values())).row[0]
             adapter = Adapter(lora, {part: span.end - span.start for part, span in parts.items()}, columns)
             for addition in adapter.parts.values():
-                nn.init.uniform_(cast(Addition, addition).down, -(columns**-0.5), columns**-0.5, generator=generator)
+                nn.init.uniform_(cast(Addition, addition).a, -(columns**-0.5), columns**-0.5, generator=generator)
             path, _, name = ours.rpartition(".")
             cast(Block, model.get_submodule(path)).adapters[name] = adapter.to(model.embedding.device)
     return model

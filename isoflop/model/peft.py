@@ -33,8 +33,8 @@ def adapter_tensors(model: Llama) -> dict[str, Tensor]:
     """A's and B's under PEFT's names, views of the model's parameters."""
     found = {}
     for theirs, addition in additions(model):
-        found[f"{PREFIX}{theirs}.lora_A.weight"] = addition.down.detach()
-        found[f"{PREFIX}{theirs}.lora_B.weight"] = addition.up.detach()
+        found[f"{PREFIX}{theirs}.lora_A.weight"] = addition.a.detach()
+        found[f"{PREFIX}{theirs}.lora_B.weight"] = addition.b.detach()
     return found
 
 

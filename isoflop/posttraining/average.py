@@ -15,6 +15,7 @@ from isoflop import config as configuration
 from isoflop.inference.load import load_model
 from isoflop.model.export import export_ours, refuse_existing
 from isoflop.model.source import Held
+from isoflop.tokens.chat_template import FILE, template_beside
 from isoflop.tokens.manifest import TOKENIZER
 from isoflop.training.weights import open_weights
 
@@ -34,5 +35,8 @@ def average(models: Sequence[Path], out: Path) -> Path:
             raise ValueError(f"{path} is of another shape than {models[0]} ({found}), so they have no average")
         for name, parameter in mean.named_parameters():
             parameter.data += (source.rows(name).float() - parameter.data) / number
-    export_ours(Held(mean), out, beside={TOKENIZER: tokenizer.to_bytes()})
+    beside = {TOKENIZER: tokenizer.to_bytes()}
+    if (template := template_beside(models[0])) is not None:
+        beside[FILE] = template.encode()
+    export_ours(Held(mean), out, beside=beside)
     return out

@@ -19,7 +19,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from isoflop.posttraining.conversation import Message
-from isoflop.tokens.chat_template import TOKENS
+from isoflop.tokens.chat_template import FILE, TEMPLATE, TOKENS
 from isoflop.tokens.tokenizer import Tokenizer
 
 HEADERS = {"system": "system", "user": "user", "assistant": "assistant", "tool": "ipython"}
@@ -73,6 +73,11 @@ class Chat:
     def stop_ids(self) -> tuple[int, ...]:
         """Ids that end an answer."""
         return self.end, self.tokenizer.eos
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What lies beside the weights of a model that was trained to answer in this format, by file name."""
+        return {FILE: TEMPLATE.encode()}
 
     def header(self, role: str) -> list[int]:
         """The ids before a message's content."""

@@ -36,7 +36,7 @@ class StageConfig:
         validation: share of examples that are kept from training and measured on.
         validate_times: measurements over the stage after the one before it; the last is at its end.
         lora: additions to the matrices that are trained instead of the weights, where they have a rank; the model at
-            the end has them in, and beside it they are in PEFT\'s files.
+            the end has them in, and beside it they are in PEFT's files.
         device: where it is computed; auto is a GPU if there is one.
         precision: compute type; auto is bf16 where the hardware multiplies it natively, else fp32.
         recompute: what the backward pass computes again instead of keeping it, blocks for far less memory.
@@ -85,15 +85,88 @@ class SFTConfig(StageConfig):
     """Supervised fine-tuning on conversations.
 
     Attributes:
-        data: files of conversations.
+        data: files of conversations, in any of the known formats.
+        columns: others' names for the fields of a row, such as "prompt=question,answer=response".
+        replay: folders of prepared tokens, whose plain text is learnt from as well.
+        replay_share: share of all trained tokens that are plain text's.
     """
 
     kind: ClassVar[str] = "sft"
 
     data: tuple[str, ...] = field(default=(), metadata=PATH)
+    columns: str = ""
+    replay: tuple[str, ...] = field(default=(), metadata=PATH)
+    replay_share: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse a stage without data."""
         super().__post_init__()
         if not self.data:
             raise ValueError("fine-tuning needs data: files of conversations")
+        if not 0 < self.replay_share < 1:
+            raise ValueError(f"replay_share is a share between 0 and 1, not {self.replay_share}")
+
+
+@dataclass(frozen=True)
+class Preference:
+    """The terms of a preference's loss; as they are, Llama 3's.
+
+    Attributes:
+        beta: what a difference of log-likelihoods is worth; the larger, the closer the policy stays to the reference.
+        nll: weight of the better response's −log p per token, which its end is part of.
+        form: of the loss, sigmoid (DPO) or squared (IPO).
+        smoothing: share of preferences that are taken to be the wrong way round.
+        end_in_dpo: compare the tokens that end responses too, as DPO elsewhere does.
+        per_token: compare means over a response's tokens instead of sums.
+        reference: compare with the model that the stage begins with.
+        margin: taken off β·h.
+    """
+
+    beta: float = 0.1
+    nll: float = 0.2
+    form: Literal["sigmoid", "squared"] = "sigmoid"
+    smoothing: float = 0.0
+    end_in_dpo: bool = False
+    per_token: bool = False
+    reference: bool = True
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what prefers nothing."""
+        if not self.beta > 0 or self.nll < 0 or not 0 <= self.smoothing < 0.5:
+            raise ValueError(
+                f"a preference needs a beta above 0, an nll of 0 or more and a smoothing from 0 to below 0.5: {self}"
+            )
+        if self.form == "squared" and (self.smoothing or self.margin):
+            raise ValueError("smoothing and margin belong to the sigmoid; the squared form has none")
+
+
+@dataclass(frozen=True)
+class DPOConfig(StageConfig):
+    """Direct preference optimisation on rankings.
+
+    Attributes:
+        data: files of preferences or rankings.
+        loss: the terms of the loss.
+        pairs: of a ranking of more than two, its best and worst response (extremes) or all pairs.
+        fall: nats a token by which the better responses may become less likely than they were to the reference, as a
+            mean over window steps, before a warning.
+        window: steps of that mean.
+    """
+
+    kind: ClassVar[str] = "dpo"
+
+    data: tuple[str, ...] = field(default=(), metadata=PATH)
+    loss: Preference = field(default_factory=Preference)
+    pairs: Literal["extremes", "all"] = "extremes"
+    fall: float = 0.1
+    window: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuse a stage without data."""
+        super().__post_init__()
+        if not self.data or self.fall < 0 or self.window < 1:
+            raise ValueError(
+                f"DPO needs data: files of preferences; a fall of 0 or more and a window of 1 or more, not {self.fall} "
+                f"and {self.window}"
+            )

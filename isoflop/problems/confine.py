@@ -120,7 +120,7 @@ def refuse_calls(libc: ctypes.CDLL) -> None:
     """Seccomp: no system call that is not listed."""
     program = instructions(os.uname().machine)
     if program:
-        array = (Instruction * len(program))(*program)
+        array = (Instruction * len(program))(*(Instruction(*fields) for fields in program))
         libc.prctl(SET_SECCOMP, FILTER_MODE, ctypes.byref(Filter(len(program), array)), 0, 0)
 
 

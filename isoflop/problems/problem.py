@@ -6,6 +6,7 @@ them ``answer``, ``checker``, ``kind`` and ``level``, from which an answer to th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -107,26 +108,33 @@ def to_row(problem: Problem) -> dict[str, Any]:
 
 
 def from_row(row: dict[str, Any], where: str = "row") -> Problem:
-    """The problem of a JSON object; a ValueError that begins with ``where`` says what it lacks."""
-    values = {"level": 1, **{key: row[key] for key in ("answer", "checker", "kind", "level") if key in row}}
+    """The problem of a JSON object; a ValueError that begins with ``where`` says what is wrong with it."""
+    values: dict[str, Any] = {key: row[key] for key in ("answer", "checker", "kind", "level") if key in row}
     try:
-        asked, said = ((entry["role"], entry["content"]) for entry in row["messages"])
-        if (asked[0], said[0]) != ("user", "assistant"):
-            raise ValueError
-        values |= {"prompt": asked[1], "solution": said[1]}
+        (asker, values["prompt"]), (solver, values["solution"]) = (
+            (message["role"], message["content"]) for message in row["messages"]
+        )
     except (KeyError, TypeError, ValueError):
+        asker, solver = None, None
+    if (asker, solver) != ("user", "assistant"):
         raise ValueError(
-            f"{where}: \"messages\" must be a user's prompt and an assistant's solution, each with role and content"
-        ) from None
-    for key, kind in {"prompt": str, "solution": str, "answer": str, "checker": str, "kind": str, "level": int}.items():
-        if key not in values:
-            raise ValueError(f'{where}: no field "{key}"')
-        if not isinstance(values[key], kind) or isinstance(values[key], bool):
-            raise ValueError(f'{where}: "{key}" must be {kind.__name__}, not {values[key]!r:.80}')
+            f"{where}: \"messages\" must be a user's prompt and an assistant's solution, role and content each"
+        )
+    require(values, where)
     try:
         return Problem(**values)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
+
+
+def require(values: dict[str, Any], where: str) -> None:
+    """Raise ValueError if a field of a problem is not there or of another type."""
+    for field in dataclasses.fields(Problem):
+        kind = int if field.name == "level" else str
+        if field.name not in values:
+            raise ValueError(f'{where}: no field "{field.name}"')
+        if type(values[field.name]) is not kind:
+            raise ValueError(f'{where}: "{field.name}" must be {kind.__name__}, not {values[field.name]!r:.80}')
 
 
 def bounded(text: str, most: int) -> str:

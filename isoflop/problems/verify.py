@@ -135,7 +135,7 @@ def verify(problem: Problem, text: str, limits: Limits | None = None) -> Verdict
 def verify_all(answers: Iterable[tuple[Problem, str]], limits: Limits | None = None) -> list[Verdict]:
     """Verdicts on many (problem, text), in their order; programs run as many at a time as there are processors."""
     with ThreadPoolExecutor(len(processors())) as pool:
-        return list(pool.map(lambda answer: verify(*answer, limits), answers))
+        return list(pool.map(lambda answer: verify(answer[0], answer[1], limits), answers))
 
 
 def require_checkable(problems: Iterable[Problem]) -> None:

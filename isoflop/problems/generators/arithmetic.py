@@ -27,7 +27,8 @@ def add(chance: random.Random, level: int) -> Draft:
     """A sum, column by column with what is carried."""
     a, b = of_digits(chance, level + 1), of_digits(chance, level + 1)
     x, y = columns(a), columns(b)
-    steps, carry = [], 0
+    steps: list[str] = []
+    carry = 0
     for place in range(max(len(x), len(y))):
         terms = [row[place] for row in (x, y) if place < len(row)] + [1] * carry
         steps.append(f"{' + '.join(map(str, terms))} = {sum(terms)}")
@@ -70,7 +71,8 @@ def divide(chance: random.Random, level: int) -> Draft:
     """A quotient without remainder, by long division."""
     divisor = chance.randrange(2, 10) if level <= 2 else of_digits(chance, 2) + 1
     quotient = of_digits(chance, level + 1)
-    steps, rest = [], 0
+    steps: list[str] = []
+    rest = 0
     for digit in reversed(columns(divisor * quotient)):
         rest = rest * 10 + digit
         if steps or rest >= divisor:

@@ -7,9 +7,11 @@ import random
 from isoflop.problems.generators.draft import Draft, Maker, worked
 from isoflop.problems.generators.words import NAMES, THINGS
 
-GAINS = ("finds {n} more", "buys {n} more", "gets {n} from {other}")
-LOSSES = ("loses {n}", "gives {n} to {other}", "sells {n}")
-FACTORS = ("then has {n} times as many",)
+CHANGES = {
+    "+": ("finds {n} more", "buys {n} more", "gets {n} from {other}"),
+    "-": ("loses {n}", "gives {n} to {other}", "sells {n}"),
+    "*": ("then has {n} times as many",),
+}
 
 
 def story(chance: random.Random, level: int) -> Draft:
@@ -21,11 +23,11 @@ def story(chance: random.Random, level: int) -> Draft:
     for _ in range(level):
         number = chance.randrange(2, 30)
         if level >= 3 and chance.random() < 0.25 and count < 200:
-            number, sign, words = chance.randrange(2, 5), "*", FACTORS
+            number, sign = chance.randrange(2, 5), "*"
         else:
-            sign, words = ("+", GAINS) if chance.random() < 0.5 or count <= number else ("-", LOSSES)
+            sign = "+" if chance.random() < 0.5 or count <= number else "-"
         after = {"+": count + number, "-": count - number, "*": count * number}[sign]
-        told.append(f"{who} {chance.choice(words).format(n=number, other=other)}.")
+        told.append(f"{who} {chance.choice(CHANGES[sign]).format(n=number, other=other)}.")
         steps.append(f"{count} {sign} {number} = {after}")
         count = after
     return worked(f"{' '.join(told)} How many {things}?", steps, count, "number")
