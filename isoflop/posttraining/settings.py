@@ -108,6 +108,29 @@ class SFTConfig(StageConfig):
 
 
 @dataclass(frozen=True)
+class RewardConfig(StageConfig):
+    """Reward modelling on rankings.
+
+    Attributes:
+        data: files of preferences or rankings.
+        centring: weight of (r_better + r_worse)² in a pair's loss.
+    """
+
+    kind: ClassVar[str] = "reward"
+
+    data: tuple[str, ...] = field(default=(), metadata=PATH)
+    centring: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a stage without data."""
+        super().__post_init__()
+        if not self.data or self.centring < 0:
+            raise ValueError(
+                f"a reward model needs data: files of preferences; and centring of 0 or more, not {self.centring}"
+            )
+
+
+@dataclass(frozen=True)
 class Preference:
     """The terms of a preference's loss; as they are, Llama 3's.
 
