@@ -128,10 +128,11 @@ def test_a_continuation_longer_than_the_context_is_scored_to_its_end(decoder: De
 class Counting(Decoder):
     """Counts the tokens that it reads, and the places that it makes logits of."""
 
-    tokens = places = 0
+    tokens = places = longest_row = 0
 
     def read(self, tokens: Tensor, cache: Cache, branches: Branches | None = None) -> Tensor:
         self.tokens += tokens.numel()
+        self.longest_row = max(self.longest_row, tokens.shape[1])
         return super().read(tokens, cache, branches)
 
     def logits(self, states: Tensor) -> Tensor:
@@ -147,6 +148,12 @@ def test_each_context_is_read_once_for_all_its_choices_and_a_shared_beginning_on
     Reader(counting).score([(context, choice) for context in contexts for choice in choices * 2])
     assert counting.tokens == 80 + 5 * 4 + 5 * (2 + 1)
     assert counting.places == 5 * (1 + 2 + 1)
+
+
+def test_many_continuations_of_a_short_context_do_not_all_stand_beside_each_other(model: Llama) -> None:
+    counting = Counting(model)
+    Reader(counting).score([((0,), text) for text in texts(200, 30, seed=9)])
+    assert counting.longest_row <= 64
 
 
 def test_an_empty_context_or_a_foreign_id_is_refused(decoder: Decoder) -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "export": "a run's weights as a Hugging Face folder or a GGUF file",
     "recipes": "the configs of released Llamas' pre-training, and their small twins",
     "generate": "texts that a model writes after prompts",
+    "evaluate": "models side by side on tasks and texts, with intervals",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",

@@ -9,6 +9,9 @@ Ids = tuple[int, ...]
 Pair = tuple[Ids, Ids]
 """A context, and the continuation to be scored after it."""
 
+Row = tuple[Ids, list[Ids]]
+"""A context, and continuations that are read beside each other behind it."""
+
 
 class Score(NamedTuple):
     """How likely a continuation is: its log-probability in nats, its tokens, whether each of them was the likeliest,
@@ -63,3 +66,19 @@ def beginnings(contexts: Sequence[Ids], shortest: int) -> Iterator[tuple[Ids, li
         yield first[: max(len(start), min(length, min(map(len, group)) - 1))], group
     if alone:
         yield (), alone
+
+
+def side_by_side(context: Ids, continuations: Sequence[Ids], least: int) -> Iterator[Row]:
+    """Rows for the continuations of a context, as many in one as have its own length together, or ``least`` tokens.
+
+    More would cost more attention, of which all between them is wasted, than reading the context again.
+    """
+    most = max(least, len(context))
+    row: list[Ids] = []
+    for continuation in sorted(continuations, key=len):
+        if row and sum(map(len, row)) + len(continuation) > most:
+            yield context, row
+            row = []
+        row.append(continuation)
+    if row:
+        yield context, row

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from isoflop.evaluation.pieces import Ids, Pair, Score, beginnings, combined, windows
+from isoflop.evaluation.pieces import Ids, Pair, Row, Score, beginnings, combined, side_by_side, windows
 from isoflop.inference.branches import Branches
 from isoflop.inference.cache import Cache
 from isoflop.inference.decoder import Decoder
@@ -25,11 +25,10 @@ READ_TOKENS = 4096
 """Tokens that a pass reads, and slots that its cache has, unless a single context needs more."""
 SHARED = 64
 """Beginnings are read once where they are at least so long."""
+BESIDE = 64
+"""Tokens of continuations that may stand beside each other behind a shorter context."""
 LOGITS = 256
 """Places whose logits are held at once."""
-
-Wanted = dict[Ids, list[Ids]]
-"""Contexts, and the continuations of each."""
 
 
 class Reader:
@@ -50,17 +49,18 @@ class Reader:
         for context, continuation in pairs:
             self.check(context, continuation)
         parts = [list(windows(*pair, self.room, self.room)) for pair in pairs]
-        wanted: Wanted = {}
+        wanted: dict[Ids, list[Ids]] = {}
         for context, continuation in dict.fromkeys(part for each in parts for part in each):
             wanted.setdefault(context, []).append(continuation)
         found: dict[Pair, tuple[float, bool]] = {}
-        done = 0
+        done, total = 0, sum(map(len, wanted.values()))
         for prefix, contexts in beginnings(list(wanted), SHARED):
             stem = self.read([prefix], self.empty(1, len(prefix)))[1] if prefix else None
-            for batch in self.passes(len(prefix), contexts, wanted):
-                found |= self.score_batch(len(prefix), stem, {context: wanted[context] for context in batch})
-                done += len(batch)
-                report("scoring", done, len(wanted))
+            rows = [row for context in contexts for row in side_by_side(context, wanted[context], BESIDE)]
+            for batch in self.passes(len(prefix), rows):
+                found |= self.score_batch(len(prefix), stem, batch)
+                done += sum(len(continuations) for _, continuations in batch)
+                report("scoring", done, total)
         return [combined(pair, [(part, *found[part]) for part in own]) for pair, own in zip(pairs, parts, strict=True)]
 
     def check(self, context: Ids, continuation: Ids) -> None:
@@ -71,23 +71,24 @@ class Reader:
         if bad := [i for i in (*context, *continuation) if not 0 <= i < vocab]:
             raise ValueError(f"the id {bad[0]} is not in the model's vocabulary, which ends at {vocab - 1}")
 
-    def passes(self, shared: int, contexts: list[Ids], wanted: Wanted) -> Iterator[list[Ids]]:
-        """Batches of contexts of about one length that keep to a pass with all that is read behind them."""
-        size = {c: len(c) + sum(max(0, len(each) - 1) for each in wanted[c]) for c in contexts}
-        batch: list[Ids] = []
-        for context in sorted(contexts, key=lambda c: (len(c), size[c])):
-            longest = max(size[c] for c in [*batch, context])
-            uneven = batch and len(context) - shared > 2 * (len(batch[0]) - shared)
+    def passes(self, shared: int, rows: list[Row]) -> Iterator[list[Row]]:
+        """Batches of rows whose contexts are about as long that keep to a pass with all that is read behind them."""
+        size = [len(context) + sum(max(0, len(each) - 1) for each in own) for context, own in rows]
+        batch: list[int] = []
+        longest = 0
+        for number in sorted(range(len(rows)), key=lambda n: (len(rows[n][0]), size[n])):
+            longest = max(longest, size[number])
+            uneven = batch and len(rows[number][0]) - shared > 2 * (len(rows[batch[0]][0]) - shared)
             if batch and (uneven or (len(batch) + 1) * longest > self.tokens):
-                yield batch
-                batch = []
-            batch.append(context)
+                yield [rows[n] for n in batch]
+                batch, longest = [], size[number]
+            batch.append(number)
         if batch:
-            yield batch
+            yield [rows[n] for n in batch]
 
-    def score_batch(self, shared: int, stem: Cache | None, wanted: Wanted) -> dict[Pair, tuple[float, bool]]:
-        """Score these contexts' continuations; of each context ``stem`` has read the first ``shared`` tokens."""
-        contexts, rows = list(wanted), list(wanted.values())
+    def score_batch(self, shared: int, stem: Cache | None, batch: list[Row]) -> dict[Pair, tuple[float, bool]]:
+        """Score these rows' continuations; of each context ``stem`` has read the first ``shared`` tokens."""
+        contexts, rows = [context for context, _ in batch], [continuations for _, continuations in batch]
         inputs = [[continuation[:-1] for continuation in row] for row in rows]
         beside = max(sum(map(len, row)) for row in inputs)
         cache = self.empty(len(contexts), max(map(len, contexts)) + beside)
@@ -106,7 +107,7 @@ class Reader:
         logprobs, greedy = self.look_up(torch.cat(places), owners, targets)
         found: dict[Pair, tuple[float, bool]] = {}
         at = 0
-        for pair in ((context, continuation) for context, row in wanted.items() for continuation in row):
+        for pair in ((context, continuation) for context, row in batch for continuation in row):
             end = at + len(pair[1])
             found[pair] = float(logprobs[at:end].sum()), bool(greedy[at:end].all())
             at = end
