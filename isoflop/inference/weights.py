@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from isoflop.model.llama import Block
+from isoflop.model.product import whole
 
 Matrix = Callable[[Tensor], Tensor]
 """A product with a weight matrix: (…, in) to (…, out)."""
@@ -25,10 +28,11 @@ class LayerWeights(NamedTuple):
     qk_norms: tuple[Tensor, Tensor] | None
 
 
-def layer_weights(block: nn.Module, dtype: torch.dtype, int8: bool) -> LayerWeights:
-    """The weights of a block of ``model.llama``."""
+def layer_weights(block: Block, dtype: torch.dtype, int8: bool) -> LayerWeights:
+    """The weights of a block, the additions of its adapters included."""
     own = {name: parameter.detach() for name, parameter in block.named_parameters()}
-    products = {name: matrix(own[name], dtype, int8) for name in ("qkv", "out", "gate_up", "down")}
+    joined = {name: whole(block.weight(name)).detach() for name in ("qkv", "out", "gate_up", "down")}
+    products = {name: matrix(weight, dtype, int8) for name, weight in joined.items()}
     norms = (own["q_norm"].to(dtype), own["k_norm"].to(dtype)) if "q_norm" in own else None
     return LayerWeights(norm1=own["norm1"].to(dtype), norm2=own["norm2"].to(dtype), qk_norms=norms, **products)
 

@@ -10,7 +10,8 @@ batch·heads·context²/2 elements of memory per layer, which is why it stops at
 Positions are the row's and do not begin again with a document, as in Llama 3 (arXiv 2407.21783, section 3.2); rotary
 attention sees differences of positions alone, so a document's states are those that it would have by itself. Short
 contexts mask the scores that are written out anyway, long ones go document by document on a CPU
-(:mod:`~isoflop.model.document_attention`) and by a block-sparse kernel on a GPU (:mod:`~isoflop.model.flex`). Left out:
+(:mod:`~isoflop.model.document_attention`) and by a block-sparse kernel on a GPU (:mod:`~isoflop.model.flex`). Documents
+with branches (:mod:`~isoflop.model.sight`) are masked as a whole on a CPU, at the cost of the row's square. Left out:
 sliding windows.
 """
 
@@ -25,12 +26,14 @@ from torch.nn.attention.flex_attention import BlockMask
 
 from isoflop.model.document_attention import document_attention
 from isoflop.model.flex import flex_attention
+from isoflop.model.sight import within
 
 SHORT = 512
 ROWS = 128
 
 Mask = Tensor | BlockMask | None
-"""Which document each token is of (batch, time), or what :func:`isoflop.model.flex.mask_for` made of that."""
+"""Which document each token is of (batch, time), which branch of it too (batch, time, 2), or what
+:func:`isoflop.model.flex.mask_for` made of that."""
 
 
 def scaled_scores(q: Tensor, k: Tensor, cap: float) -> Tensor:
@@ -45,8 +48,7 @@ def visible(queries: int, start: int, documents: Tensor | None, device: torch.de
     seen = keys[start:, None] >= keys
     if documents is None:
         return seen
-    end = start + queries
-    return seen & (documents[:, None, start:end, None] == documents[:, None, None, :end])
+    return seen & within(documents, start, start + queries)
 
 
 def probabilities(q: Tensor, k: Tensor, start: int, documents: Tensor | None = None, cap: float = 0.0) -> Tensor:
@@ -110,7 +112,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, documents: Mask = None, ca
         return ShortAttention.apply(q, k, v, documents, cap)  # type: ignore[no-any-return,no-untyped-call]
     if documents is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=groups > 1)
-    if q.device.type == "cpu":
+    if q.device.type == "cpu" and documents.dim() == 2:
         return document_attention(q, k, v, documents)
     seen = visible(time, 0, documents, q.device)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=groups > 1)

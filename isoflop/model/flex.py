@@ -15,21 +15,25 @@ from torch import Tensor
 from torch.nn.attention import flex_attention as flex
 from torch.nn.attention.flex_attention import BlockMask
 
+from isoflop.model.sight import planes, sees
+
 LEAST_HEAD = 16
 """The narrowest head that the kernel multiplies; narrower ones go where masks and scores are written out."""
 
 
 def mask_for(documents: Tensor, head_dim: int) -> Tensor | BlockMask:
-    """What attention is given for ``documents`` (batch, time): on a GPU a mask of blocks, else the ids themselves."""
+    """What attention is given for ``documents`` (batch, time) or (batch, time, 2): on a GPU a mask of blocks, else the
+    ids themselves."""
     return block_mask(documents) if documents.device.type == "cuda" and head_dim >= LEAST_HEAD else documents
 
 
 def block_mask(documents: Tensor) -> BlockMask:
-    """Causal within ``documents`` (batch, time), for all heads."""
-    batch, time = documents.shape
+    """Causal within ``documents`` (batch, time) or their branches (batch, time, 2), for all heads."""
+    batch, time = documents.shape[:2]
+    ids = planes(documents)
 
     def within(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (query >= key) & (documents[b, query] == documents[b, key])
+        return (query >= key) & sees(tuple(i[b, query] for i in ids), tuple(i[b, key] for i in ids))
 
     make = fast(flex.create_block_mask, documents.device)  # compiled it holds no (time, time) mask
     return make(within, batch, None, time, time, device=str(documents.device))  # type: ignore[no-any-return]

@@ -29,6 +29,7 @@ from torch.utils.checkpoint import checkpoint
 from isoflop.model.attention import Mask
 from isoflop.model.experts import mixture
 from isoflop.model.flex import mask_for
+from isoflop.model.product import Matrix, product, whole
 from isoflop.model.rotary import rotary_table, rotate
 from isoflop.model.spread import WHOLE, Spread
 from isoflop.planning.layout import Recompute
@@ -44,8 +45,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 def attention(
     x: Tensor,
-    qkv: Tensor,
-    out: Tensor,
+    qkv: Matrix,
+    out: Matrix,
     cos: Tensor,
     sin: Tensor,
     heads: int,
@@ -61,30 +62,30 @@ def attention(
     ``head_norms`` are the weights (head_dim,) of query and key heads' norms and ``eps`` theirs; ``cap`` bounds scores.
     """
     batch, time, _ = x.shape
-    projected = F.linear(x, qkv.to(x.dtype)).view(batch, time, heads + 2 * kv_heads, -1)
+    projected = product(x, qkv).view(batch, time, heads + 2 * kv_heads, -1)
     q, k, v = torch.split(projected, [heads, kv_heads, kv_heads], 2)
     if head_norms is not None:
         q, k = rms_norm(q, head_norms[0], eps), rms_norm(k, head_norms[1], eps)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
     q, k, v = (t.transpose(1, 2).contiguous() for t in (q, k, v))
     mixed = spread.attend(q, k, v, documents, cap)
-    return F.linear(mixed.transpose(1, 2).reshape(batch, time, -1), out.to(x.dtype))
+    return product(mixed.transpose(1, 2).reshape(batch, time, -1), out)
 
 
-def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+def swiglu(x: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
     """down(silu(gate(x)) · up(x))."""
-    gate, up = F.linear(x, gate_up.to(x.dtype)).chunk(2, -1)
-    return F.linear(F.silu(gate) * up, down.to(x.dtype))
+    gate, up = product(x, gate_up).chunk(2, -1)
+    return product(F.silu(gate) * up, down)
 
 
 def block(
     x: Tensor,
     norm1: Tensor,
-    qkv: Tensor,
-    out: Tensor,
+    qkv: Matrix,
+    out: Matrix,
     norm2: Tensor,
-    gate_up: Tensor,
-    down: Tensor,
+    gate_up: Matrix,
+    down: Matrix,
     cos: Tensor,
     sin: Tensor,
     heads: int,
@@ -161,6 +162,12 @@ class Block(nn.Module):
         if shape.qk_norm:
             self.q_norm = nn.Parameter(torch.ones(shape.head_dim))
             self.k_norm = nn.Parameter(torch.ones(shape.head_dim))
+        self.adapters = nn.ModuleDict()
+
+    def weight(self, name: str) -> Matrix:
+        """One of the matrices, with its adapter's addition where it has one (:mod:`isoflop.model.lora`)."""
+        matrix: Tensor = getattr(self, name)
+        return self.adapters[name](matrix) if name in self.adapters else matrix  # type: ignore[no-any-return]
 
     def matrices(self) -> Iterator[tuple[nn.Parameter, float]]:
         """Matrices and the deviations they begin with.
@@ -179,7 +186,8 @@ class Block(nn.Module):
     ) -> Any:
         """What ``apply`` makes of x: :func:`block`, with experts :func:`expert_block`, eager or compiled."""
         s = self.shape
-        weights = (self.norm1, self.qkv, self.out, self.norm2, self.gate_up, self.down)
+        qkv, out, gate_up, down = (self.weight(name) for name in ("qkv", "out", "gate_up", "down"))
+        weights = (self.norm1, qkv, out, self.norm2, gate_up, down)
         head_norms = (self.q_norm, self.k_norm) if s.qk_norm else None
         rest = (self.spread,) if s.experts is None else (self.router, s.experts.active)
         ranks = self.spread.tensor.count
@@ -256,26 +264,42 @@ class Llama(nn.Module):
         for layer in self.blocks:
             layer.spread = spread  # type: ignore[assignment]
 
+    def weight(self, name: str) -> Tensor:
+        """One of the weights by the name of its parameter, its adapter's addition included."""
+        path, _, last = name.rpartition(".")
+        return whole(self.get_submodule(path).weight(last)) if path else self.get_parameter(name)  # type: ignore[operator]
+
     @property
     def head(self) -> nn.Parameter:
         """The output matrix (vocab, width): the embedding itself when tied."""
         return self.embedding if self.untied_head is None else self.untied_head
 
-    def hidden(self, tokens: Tensor, documents: Tensor | None = None, arriving: Tensor | None = None) -> Tensor:
+    def hidden(
+        self,
+        tokens: Tensor,
+        documents: Tensor | None = None,
+        arriving: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
         """Final normalised states (batch, time, width) of token ids (batch, time), before the output head.
 
         ``documents`` (batch, time), integers, says which document of its row each token is of: a token sees those of
-        its own only, up to itself. A document is a run of equal ids. Positions are the row's all the same. With experts
-        ``routing`` holds what this call did with them.
+        its own only, up to itself. A document is a run of equal ids; (batch, time, 2) are documents and branches in
+        them (:mod:`~isoflop.model.sight`). Positions are the row's all the same, or ``positions`` (batch, time), which
+        must lie in the context, as a row of them then need not. With experts ``routing`` holds what this call did with
+        them.
 
         Of a model that is spread over ranks, the states of this one's part of the sequence; a pipeline's stage takes
         what is ``arriving`` from the one before, and all but the last give what goes to the next.
         """
         time = tokens.shape[1]
-        if time > self.shape.context:
+        if positions is None and time > self.shape.context:
             raise ValueError(f"{time} tokens do not fit this model's context of {self.shape.context}")
         spread = self.spread
-        cos, sin = (spread.local(table[:time], 0) for table in (self.cos, self.sin))  # type: ignore[index]
+        if positions is None:
+            cos, sin = (spread.local(table[:time], 0) for table in (self.cos, self.sin))  # type: ignore[index]
+        else:
+            cos, sin = (table[spread.local(positions)] for table in (self.cos, self.sin))  # type: ignore[index]
         x = spread.embed(spread.local(tokens), self.embedding, self.compute) if arriving is None else arriving
         function = block if self.shape.experts is None else expert_block
         apply, mask = compiled_block(function) if self.compiled else function, self.mask(tokens, documents)

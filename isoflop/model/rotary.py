@@ -33,7 +33,8 @@ def stretched(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the halves of x (batch, time, heads, head_dim) by their position's angles."""
-    cos, sin = cos[:, None], sin[:, None]
+    """Rotate the halves of x (batch, time, heads, head_dim) by the angles of positions, (time, head_dim / 2), or those
+    of every row, (batch, time, head_dim / 2)."""
+    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
     first, second = x.float().chunk(2, -1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)

@@ -49,7 +49,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Held:
-    """A model in memory."""
+    """A model in memory, its adapters' additions included."""
 
     model: Llama
     files: tuple[Path, ...] = ()
@@ -64,8 +64,8 @@ class Held:
         return self.model.get_parameter(name).dtype
 
     def rows(self, name: str, start: int = 0, end: int | None = None) -> Tensor:
-        """A view of the parameter."""
-        return self.model.get_parameter(name).detach()[start:end]
+        """A view of the parameter, or of a sum where an adapter adds to it."""
+        return self.model.weight(name).detach()[start:end]
 
 
 @dataclass(frozen=True)

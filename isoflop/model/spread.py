@@ -20,6 +20,7 @@ from torch import Tensor
 from isoflop.model.attention import Mask, causal_attention
 from isoflop.model.collectives import Axis, Gather, Scatter, reduced
 from isoflop.model.cuts import part
+from isoflop.model.sight import within
 
 ALONE = Axis()
 
@@ -125,5 +126,5 @@ def tail_attention(q: Tensor, k: Tensor, v: Tensor, documents: Tensor | None = N
     queries, keys = q.shape[2], k.shape[2]
     seen = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
     if documents is not None:
-        seen = seen & (documents[:, None, keys - queries : keys, None] == documents[:, None, None, :keys])
+        seen = seen & within(documents, keys - queries, keys)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=q.shape[1] > k.shape[1])

@@ -2,12 +2,13 @@
 
 BOS = "<|begin_of_text|>"
 EOS = "<|end_of_text|>"
+PAD = "<|finetune_right_pad_id|>"
 SPECIAL_TOKENS = (
     BOS,
     EOS,
     "<|reserved_special_token_0|>",
     "<|reserved_special_token_1|>",
-    "<|finetune_right_pad_id|>",
+    PAD,
     "<|reserved_special_token_2|>",
     "<|start_header_id|>",
     "<|end_header_id|>",

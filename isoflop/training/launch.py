@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -92,10 +92,28 @@ def train_with(
 ) -> None:
     """Train the run in directory ``path`` (its config is there) with one pinned, one-thread process per processor.
 
-    Raises Interrupted after Ctrl-C or SIGTERM, RuntimeError with the last words of a process that failed.
+    Raises what :func:`attend` does.
     """
-    run, port = Run(path), free_port()
-    total, log = run.config.schedule.tokens, path / "ranks.log"
+    run = Run(path)
+    name, total = run.config.shape.name, run.config.schedule.tokens
+    command = [sys.executable, "-m", "isoflop.training.rank", str(path), *[ACCEPT] * accept_changed_data]
+    command += [f"{LOG_TO}{name}" for name in log_to]
+
+    def reached() -> str:
+        return f"{run.tokens_so_far():,} of {total:,} tokens"
+
+    attend(run, command, processors, lambda: report(name, run.tokens_so_far(), total), reached)
+
+
+def attend(
+    run: Run, command: list[str], processors: list[int], tell: Callable[[], None], reached: Callable[[], str]
+) -> None:
+    """Let one pinned, one-thread process per processor run ``command`` until the run has its summary.
+
+    ``tell`` is called twice a second; ``reached`` says how far the run is. Raises Interrupted after Ctrl-C or SIGTERM,
+    RuntimeError with the last words of a process that failed, Died where one was killed or hung.
+    """
+    port, log = free_port(), run.path / "ranks.log"
     ranks: list[subprocess.Popen[bytes]] = []
     with (
         interruptible() as stopped,
@@ -103,13 +121,11 @@ def train_with(
         log.open("ab") as output,
     ):
         said = output.tell()
-        command = [sys.executable, "-m", "isoflop.training.rank", str(path), *[ACCEPT] * accept_changed_data]
-        command += [f"{LOG_TO}{name}" for name in log_to]
         ranks += [start(command, rank, processors, port, output) for rank in range(len(processors))]
         try:
             while any(process.poll() is None for process in ranks):
                 time.sleep(0.5)
-                report(run.config.shape.name, run.tokens_so_far(), total)
+                tell()
                 failed = any(process.poll() not in (None, 0) for process in ranks)
                 if stopped() or failed:
                     for process in ranks:
@@ -121,10 +137,10 @@ def train_with(
                 process.kill()
     if run.summary is None:
         if stopped() or all(process.returncode in (0, INTERRUPTED) for process in ranks):
-            raise Interrupted(f"stopped at {run.tokens_so_far():,} of {total:,} tokens; the same command goes on")
+            raise Interrupted(f"stopped at {reached()}; the same command goes on")
         statuses = [process.returncode for process in ranks]
         kind = Died if HUNG in statuses or killed(statuses) else RuntimeError
-        raise kind(f"training {path} failed: {cause(statuses, log, said)}")
+        raise kind(f"training {run.path} failed: {cause(statuses, log, said)}")
 
 
 def killed(statuses: list[int]) -> list[int]:

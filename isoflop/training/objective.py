@@ -19,7 +19,8 @@ from isoflop.tokens.dataset import TokenDataset
 from isoflop.training.config import TrainConfig
 from isoflop.training.lessons import Cached
 from isoflop.training.loss import Terms, losses
-from isoflop.training.teacher import Identity, Lessons, Live, Scholar
+from isoflop.training.parts import Identity
+from isoflop.training.teacher import OTHER_TEACHER, Lessons, Live, Scholar
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Objective:
     @property
     def identity(self) -> dict[str, Identity]:
         """The part of a checkpoint that says who taught, if anybody does."""
-        return {"teacher": Identity(self.teacher.fingerprint)} if self.teacher else {}
+        return {"teacher": Identity(self.teacher.fingerprint, OTHER_TEACHER)} if self.teacher else {}
 
     def flops(self, config: TrainConfig, tokens: int) -> float:
         """What the teacher cost over the first ``tokens`` tokens of a run: one forward pass over each.

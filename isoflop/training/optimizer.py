@@ -18,9 +18,13 @@ from isoflop.training.config import OptimizerConfig
 from isoflop.training.muon import Muon
 
 
-def build_optimizer(model: Llama, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Fused AdamW over the model's parameters in two groups, matrices with decay, norms without; Muon's own first."""
-    named = dict(model.named_parameters())
+def build_optimizer(model: Llama, config: OptimizerConfig, learner: torch.nn.Module | None = None) -> torch.optim.AdamW:
+    """Fused AdamW over what is trained, in two groups, matrices with decay, norms without; Muon's own first.
+
+    That is every parameter with a gradient of the ``learner``, which is more than the model where there is a head on
+    it, by default the model's.
+    """
+    named = {name: p for name, p in (model if learner is None else learner).named_parameters() if p.requires_grad}
     turned = joined(model.shape) if config.kind == "muon" else {}
     groups: list[dict[str, Any]] = [
         {"params": mine, "weight_decay": config.weight_decay, "sizes": sizes}

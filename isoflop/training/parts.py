@@ -87,6 +87,27 @@ class Moments:
                 self.optimizer.state[parameters[name]][field] = self.ranks.part(name, value, parameters[name])
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What must be the same for a run to go on: its teacher, its examples. ``otherwise`` says what to do if not."""
+
+    fingerprint: str
+    otherwise: str
+
+    def tensors(self) -> dict[str, Tensor]:
+        """None: they are kept elsewhere."""
+        return {}
+
+    def record(self) -> dict[str, Any]:
+        """The fingerprint."""
+        return {"fingerprint": self.fingerprint}
+
+    def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+        """A ValueError where it was another."""
+        if record["fingerprint"] != self.fingerprint:
+            raise ValueError(self.otherwise)
+
+
 def mismatch(expected: dict[str, torch.Size], found: dict[str, torch.Size]) -> str | None:
     """The first difference between two sets of parameter shapes, in words."""
     for name in sorted(expected.keys() | found.keys()):

@@ -93,8 +93,8 @@ class Ranks:
         return ((item, 1.0) for item in items[slice(*self.share(0, len(items)))])
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """This process's parameters by name, as the optimiser knows them."""
-        return dict(model.named_parameters())
+        """This process's parameters by name, as the optimiser knows them: all that are trained."""
+        return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
     def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Whole tensors on the leading process, of which each process has a part: here, all have all.
@@ -108,8 +108,8 @@ class Ranks:
         return whole.to(parameter.device, copy=True)
 
     def whole_shapes(self, model: nn.Module) -> dict[str, torch.Size]:
-        """The shapes of all parameters of the whole model."""
-        return {name: parameter.shape for name, parameter in model.named_parameters()}
+        """The shapes of all parameters of the whole model that are trained."""
+        return {name: parameter.shape for name, parameter in Ranks.parameters(self, model).items()}
 
 
 def sum_over(group: Any, *tensors: Tensor) -> None:
@@ -124,8 +124,9 @@ def sum_over(group: Any, *tensors: Tensor) -> None:
 
 
 def gradients(model: nn.Module) -> list[Tensor]:
-    """The gradients of all parameters; zeros where a rank's share was empty."""
-    for parameter in model.parameters():
+    """The gradients of all parameters that are trained; zeros where a rank's share was empty."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return [parameter.grad for parameter in trained if parameter.grad is not None]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import xxhash
@@ -25,6 +25,8 @@ from isoflop.training.config import TrainConfig
 from isoflop.training.distillation import Whole
 from isoflop.training.loss import Taught
 from isoflop.training.run import Run
+
+OTHER_TEACHER = "the teacher's weights are not those that taught it so far; restore its run, or start another directory"
 
 
 @dataclass(frozen=True)
@@ -98,25 +100,3 @@ class Live:
         with torch.no_grad():
             hidden = self.model.hidden(inputs, documents).reshape(-1, self.model.shape.width)
         return Whole(hidden, self.model.head.to(hidden.dtype), self.model.shape.logit_cap)
-
-
-@dataclass(frozen=True)
-class Identity:
-    """The part of a checkpoint that says who taught."""
-
-    fingerprint: str
-
-    def tensors(self) -> dict[str, Tensor]:
-        """None: the teacher's weights are its own run's."""
-        return {}
-
-    def record(self) -> dict[str, Any]:
-        """The fingerprint."""
-        return {"fingerprint": self.fingerprint}
-
-    def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
-        """A ValueError where another taught before."""
-        if record["fingerprint"] != self.fingerprint:
-            raise ValueError(
-                "the teacher's weights are not those that taught it so far; restore its run, or start another directory"
-            )

@@ -1,0 +1,98 @@
+"""What is particular to a stage of post-training: its examples, what a step descends on some, what is measured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from isoflop.inference.load import load_model
+from isoflop.model.llama import Llama
+from isoflop.model.lora import attach
+from isoflop.posttraining.settings import StageConfig
+from isoflop.tokens.packing import Ints
+from isoflop.tokens.tokenizer import Tokenizer
+from isoflop.training.hardware import device_for, precision_for
+
+Sums = Mapping[str, Tensor]
+"""Scalars by name that add up over micro-batches."""
+
+
+class Task(Protocol):
+    """A stage's examples, and what is done with them. Examples have numbers, from 0.
+
+    Attributes:
+        model: the Llama that is trained, and written at the end.
+        learner: the module whose parameters with gradients are trained: the model, or one that has it and a head.
+        tokenizer: the model's.
+        training: numbers of the examples that are trained on.
+        held_out: numbers of those that are measured on.
+        sizes: places that each example takes in a row, of all examples.
+        weights: what each counts in the mean that is descended: its targets, or 1.
+        length: places of a row.
+        fingerprint: identifies the examples.
+        told: names of what :meth:`objective` adds up.
+        measured: names of what :meth:`measure` adds up.
+    """
+
+    model: Llama
+    learner: nn.Module
+    tokenizer: Tokenizer
+    training: Ints
+    held_out: Ints
+    sizes: Ints
+    weights: NDArray[np.float64]
+    length: int
+    fingerprint: str
+    told: tuple[str, ...]
+    measured: tuple[str, ...]
+
+    def micro_batch(self, rows: Sequence[Sequence[int]]) -> Any:
+        """These examples, by number, of each row, ready to be computed on the model's device."""
+        ...
+
+    def objective(self, micro: Any) -> tuple[Tensor, Sums]:
+        """What is descended, as a sum over the examples that is divided by the whole batch's weight; and ``told``."""
+        ...
+
+    def measure(self, micro: Any) -> Sums:
+        """``measured``, without a step."""
+        ...
+
+    def figures(self, sums: Mapping[str, float], weight: float) -> dict[str, float]:
+        """What is reported of sums over examples of this weight, either of ``told`` or of ``measured``.
+
+        Among it is ``loss``.
+        """
+        ...
+
+    def files(self) -> dict[str, bytes]:
+        """What is written beside the model, by file name."""
+        ...
+
+    def summary(self) -> dict[str, Any]:
+        """What the stage's summary says besides."""
+        ...
+
+
+def open_model(config: StageConfig, path: Path) -> tuple[Llama, Tokenizer]:
+    """The model that the stage in directory ``path`` begins with, on its device, and its tokenizer.
+
+    Where adapters are trained, it is frozen and has new ones.
+    """
+    device = device_for(config.device)
+    model, tokenizer = load_model(Path(os.path.normpath(path / config.model)))
+    model.compute, model.recompute = precision_for(config.precision, device), config.recompute
+    if config.context > model.shape.context:
+        raise ValueError(
+            f"context = {config.context:,} is more than the {model.shape.context:,} tokens that the model was trained "
+            f"for; take at most that, or train it further at a longer one first"
+        )
+    if config.lora.rank:
+        attach(model, config.lora, config.seed)
+    return model.to(device), tokenizer
