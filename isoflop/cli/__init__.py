@@ -42,9 +42,20 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "reward", "sample")
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "align", "sft")
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "dpo")
+RESUMING = (
+    "quickstart",
+    "clean",
+    "prepare",
+    "train",
+    "distil",
+    "sweep",
+    "mix",
+    "sft",
+    "reward",
+    "sample",
+    "dpo",
+    "align",
+)
 
 
 def usage() -> str:
