@@ -41,6 +41,8 @@ def from_dict(kind: type[T], values: dict[str, Any], where: str = "config") -> T
 def convert(hint: Any, value: Any, where: str) -> Any:
     """``value`` as the type that ``hint`` names: nested dataclasses, tuples, optionals, literals, numbers."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where)
     if origin in (types.UnionType, typing.Union):

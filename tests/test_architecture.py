@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "inference": {"training", "model", "tokens", "planning"},
     "problems": set(),
     "evaluation": {"inference", "problems", "training", "model", "tokens", "planning"},
-    "posttraining": {"evaluation", "inference", "problems", "training", "model", "tokens", "planning"},
+    "posttraining": {"evaluation", "inference", "problems", "training", "model", "tokens", "corpus", "planning"},
     "sweeps": {"training", "tokens", "planning", "laws"},
     "mixing": {"sweeps", "training", "model", "tokens", "planning", "laws"},
     "report": {"sweeps", "training", "planning", "laws"},

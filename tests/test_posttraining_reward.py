@@ -26,7 +26,7 @@ from isoflop.tokens import Tokenizer, train_tokenizer
 from isoflop.training.exchange import HubExport, score_beside
 from isoflop.training.weights import open_weights
 
-SHAPE = Shape(2, 32, 4, 2, 48, 320, context=96, tied=False)
+SHAPE = Shape(2, 32, 4, 2, 48, 305, context=96, tied=False)
 WORDS = ["law", "scale", "loss", "token", "model", "curve"]
 
 
@@ -37,7 +37,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return train_tokenizer([" ".join(WORDS) + " is the of a good bad"] * 20, 320)
+    return train_tokenizer([" ".join(WORDS) + " is the of a good bad"] * 20, 305)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,9 @@ RANKINGS = [
 @pytest.fixture(scope="module")
 def task(start: Path) -> RewardTraining:
     config = RewardConfig(model=str(start), data=("none",), validation=0.0)
-    return RewardTraining(config, RewardModel(*loaded(start)).initialise(3), RANKINGS)
+    found = RewardTraining(config, RewardModel(*loaded(start)).initialise(3), RANKINGS)
+    found.length *= 3  # all in one row
+    return found
 
 
 def loaded(path: Path) -> tuple[Llama, Tokenizer]:
@@ -141,7 +143,9 @@ def test_centring_pulls_rewards_of_a_pair_towards_zero(start: Path) -> None:
     micro = task.micro_batch([[0]])
     rewards = task.learner.rewards(micro.branches)
     objective, told = task.objective(micro)
-    assert float(objective - told["nats"]) == pytest.approx(0.5 * float(rewards.sum()) ** 2, rel=1e-4)
+    assert float((objective - told["nats"]).detach()) == pytest.approx(
+        0.5 * float(rewards.detach().sum()) ** 2, rel=1e-4
+    )
 
 
 @given(st.integers(2, 6), st.integers(0, 2**63))
@@ -175,7 +179,7 @@ def test_a_stage_learns_what_is_preferred_and_its_folder_scores_alike(start: Pat
     )
     summary = train_reward(config, tmp_path / "reward")
     assert summary["validation_accuracy"] > 0.9
-    assert summary["validation_accuracy_low"] < summary["validation_accuracy"] <= summary["validation_accuracy_high"]
+    assert summary["validation_accuracy_low"] < 1 == pytest.approx(summary["validation_accuracy_high"], abs=1e-6)
     assert 20 <= summary["validation_accuracy_pairs"] <= 60
     assert summary["validation_accuracy_shorter"] > 0.8
     model = RewardModel.load(tmp_path / "reward")

@@ -25,7 +25,7 @@ from isoflop.posttraining import stage as stages
 from isoflop.posttraining.launch import perform_here
 from isoflop.posttraining.settings import SFTConfig
 from isoflop.posttraining.sft import FineTuning, sft
-from isoflop.posttraining.stage import Stage
+from isoflop.posttraining.trainer import Stage
 from isoflop.tokens.manifest import TOKENIZER
 from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run

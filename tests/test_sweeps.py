@@ -175,6 +175,7 @@ def test_budget_without_a_minimum_is_named() -> None:
     assert any("2 cells" in status for status in fit.statuses)
 
 
+@pytest.mark.slow
 def test_orphaned_worker_stops_with_its_parent(tiny_tokens: Path, tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("the parent's death is signalled on Linux only")

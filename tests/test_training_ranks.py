@@ -59,6 +59,7 @@ def test_two_ranks_train_what_one_process_does(tiny_config: Make, tmp_path: Path
         assert a["gradient_norm"] == pytest.approx(b["gradient_norm"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_killed_ranks_go_on_to_the_same_bits(tiny_config: Make, tmp_path: Path) -> None:
     config = tiny_config(schedule=Schedule(40_960, 0.01, 256, 1024), checkpoint_seconds=0.0)
     train_with(TWO, prepared(config, tmp_path / "whole"), silent)

@@ -40,6 +40,8 @@ class Arguments:
         shard_size: Most bytes of one file of a Hugging Face folder, such as 500MB or 5GB.
         tokenizer: tokenizer.json to put beside the weights, by default the one that the model was trained with.
         averaged: Write a run's averaged weights instead of its last.
+        chat: Whether the model answers in the chat format, so that its template is written too and generation stops
+            where an answer ends; auto is as the template beside the model says.
         dry_run: Print what would be written, and do nothing.
         json: Print JSON.
     """
@@ -51,6 +53,7 @@ class Arguments:
     shard_size: str = "5GB"
     tokenizer: Path | None = None
     averaged: bool = False
+    chat: Literal["auto", "yes", "no"] = "auto"
     dry_run: bool = False
     json: bool = False
 
@@ -59,18 +62,20 @@ def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop export", description=DESCRIPTION)
     from isoflop.progress import console
+    from isoflop.tokens.chat_template import answers
     from isoflop.training.exchange import GGUFExport, HubExport, open_with_tokenizer, score_beside
 
     shard_bytes = size(a.shard_size)
     source, tokenizer = open_with_tokenizer(a.model, a.tokenizer, averaged=a.averaged)
+    chat = tokenizer is not None and (answers(a.model) if a.chat == "auto" else a.chat == "yes")
     export: GGUFExport | HubExport
     score = score_beside(a.model, tokenizer)
     if score is not None and a.format == "gguf":
         raise ValueError(f"{a.model} is a reward model, which llama.cpp has no way to be; use --format hf")
     if a.format == "gguf":
-        export = GGUFExport(source, tokenizer, a.dtype)
+        export = GGUFExport(source, tokenizer, a.dtype, chat)
     else:
-        export = HubExport(source, tokenizer, a.dtype, shard_bytes, score)
+        export = HubExport(source, tokenizer, a.dtype, shard_bytes, chat, score)
     files = export.files
     if not a.dry_run:
         with console() as report:
@@ -87,12 +92,15 @@ def show(a: Arguments, export: GGUFExport | HubExport, files: dict[str, int]) ->
         found: dict[str, Any] = {"out": str(a.out), "format": a.format, "dtype": a.dtype, "written": not a.dry_run}
         kind = None if export.tokenizer is None else export.tokenizer.kind
         found |= {"parameters": shape.total, "shape": asdict(shape), "files": files, "bytes": total, "tokenizer": kind}
+        found["chat"] = export.chat
         print(json.dumps(found))
         return
     words = "would be " if a.dry_run else ""
     print(f"{a.out}: {human(shape.total)} parameters as {a.dtype}, {total:,} bytes of weights {words}written")
     if len(files) > 1:
         print("\n".join(f"  {name}  {size:,} bytes" for name, size in files.items()))
+    if export.chat:
+        print("  with its chat template; an answer ends at <|eot_id|>")
     if export.tokenizer is None:
         print("  without a tokenizer: none lies beside the model; give one with --tokenizer")
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import tyro
 
-DESCRIPTION = """Writes report.html from an experiment's directory, finished or not, or from a finished cleaning's.
+DESCRIPTION = """Writes report.html from the directory of an experiment, finished or not, of rounds of post-training, or
+of a finished cleaning.
 
 examples:
   isoflop report runs/quickstart
+  isoflop report runs/aligned
   isoflop report clean/
 """
 
@@ -20,7 +22,7 @@ class Arguments:
     """Arguments of ``isoflop report``.
 
     Attributes:
-        experiment: Directory of the experiment or the cleaning.
+        experiment: Directory of the experiment, the rounds or the cleaning.
     """
 
     experiment: tyro.conf.Positional[Path]
@@ -33,6 +35,11 @@ def main(arguments: list[str]) -> None:
         from isoflop.report.cleaning import write_cleaning_page
 
         print(write_cleaning_page(a.experiment))
+        return
+    if (a.experiment / "align.toml").exists():
+        from isoflop.report.align_page import write_page as write_align_page
+
+        print(write_align_page(a.experiment))
         return
     from isoflop.report.page import write_page
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 import tyro
 
 if TYPE_CHECKING:
+    from isoflop.posttraining.outlook import Outlook
     from isoflop.posttraining.settings import StageConfig
 
 C = TypeVar("C", bound="StageConfig")
@@ -77,9 +78,13 @@ def relative(value: Any, out: Path) -> Any:
 def main(kind: type[C], arguments: list[str], prog: str, description: str) -> None:
     """Run the command of a stage."""
     a, config = parse(kind, arguments, prog, description)
-    from isoflop.posttraining.launch import perform_here
+    from isoflop.posttraining.launch import outlook, perform_here
     from isoflop.progress import console
 
+    if a.dry_run:
+        seen, besides = outlook(config, a.out, a.ranks)
+        print(json.dumps(seen.to_json() | besides) if a.json else described(config, seen, besides))
+        return
     with console() as report:
         summary = perform_here(config, a.out, report, a.ranks)
     if int(os.environ.get("RANK", "0")):
@@ -94,3 +99,25 @@ def main(kind: type[C], arguments: list[str], prog: str, description: str) -> No
     )
     held_out = f"held out: {figures}; " if figures else ""
     print(f"{held_out}{summary['steps']:,} steps in {summary['seconds']:.0f} s: {a.out}")
+
+
+def described(config: StageConfig, seen: Outlook, besides: dict[str, Any]) -> str:
+    """The config, and below it as comments what follows from it."""
+    from isoflop import config as configuration
+    from isoflop.cli.tables import aligned
+    from isoflop.planning.shape import human
+    from isoflop.progress import spoken
+
+    counts = ", ".join(f"{value:,} {name}" for name, value in besides.items() if isinstance(value, int))
+    rows = [
+        ("examples", f"{seen.examples:,} to train on, {seen.held_out:,} held out" + (f"; {counts}" if counts else "")),
+        ("tokens", f"{seen.tokens:,} over {config.epochs:g} epochs, of which {seen.trained:.1%} are trained on"),
+        ("rows", f"of {seen.length:,} tokens, {seen.filled:.1%} filled"),
+        ("steps", f"{seen.steps:,} of {config.batch:,} examples"),
+        ("parameters", f"{human(seen.parameters)} trained of {human(seen.parameters_in_all)}"),
+        ("compute", f"{seen.flops:.3g} FLOPs at most"),
+        ("memory", f"{seen.memory / 1e9:.2f} GB a process"),
+        ("disk", f"{seen.disk / 1e6:,.1f} MB"),
+        ("time", f"{spoken(seen.seconds)}, as a few micro-batches just took"),
+    ]
+    return configuration.dumps(config) + "\n" + aligned(rows, indent="# ")

@@ -12,7 +12,7 @@ wait. Left out: pages of cache, prompts in pieces between steps, speculative dec
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -88,8 +88,10 @@ class Engine:
         self.decoder, self.tokenizer, self.rows = decoder, tokenizer, rows
         self.context = min(context or decoder.shape.context, decoder.shape.context)
 
-    def generate(self, requests: Sequence[Request]) -> list[list[Completion]]:
-        """Every request's completions, in order."""
+    def generate(
+        self, requests: Sequence[Request], follow: Callable[[Event], None] | None = None
+    ) -> list[list[Completion]]:
+        """Every request's completions, in order; ``follow`` sees every token on the way, and may raise to stop."""
         found = [[Completion() for _ in range(request.samples)] for request in requests]
         for event in self.stream(requests):
             completion = found[event.request][event.sample]
@@ -97,6 +99,8 @@ class Engine:
             completion.logprobs.append(event.logprob)
             completion.text += event.text
             completion.finish = event.finish
+            if follow is not None:
+                follow(event)
         return found
 
     @torch.inference_mode()

@@ -16,10 +16,12 @@ from typing import Any
 from isoflop import config as configuration
 from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
 from isoflop.posttraining.dpo import Preferring
+from isoflop.posttraining.outlook import Outlook
 from isoflop.posttraining.settings import DPOConfig, SFTConfig, StageConfig
 from isoflop.posttraining.sft import FineTuning
 from isoflop.posttraining.stage import CONFIG, begin, perform
 from isoflop.posttraining.task import Task
+from isoflop.posttraining.trainer import Stage
 from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, silent
 from isoflop.training.hardware import device_for
@@ -57,6 +59,12 @@ def perform_here(config: StageConfig, path: Path, report: Report = silent, ranks
         attend(run, command, processors()[:count], lambda: report(config.kind, epoch(), config.epochs), reached)
     assert run.summary is not None
     return run.summary
+
+
+def outlook(config: StageConfig, path: Path, ranks: int | None = None) -> tuple[Outlook, dict[str, Any]]:
+    """What the stage in directory ``path`` would do and cost, and what its task says besides; writes nothing."""
+    stage = Stage(config, TASKS[type(config)](config, path), Run(path))
+    return Outlook.of(stage, ranks_of(config) if ranks is None else ranks), stage.task.summary()
 
 
 def ranks_of(config: StageConfig) -> int:

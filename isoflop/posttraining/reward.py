@@ -12,9 +12,8 @@ there. Left out: margins, ties, more than one reward.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -29,7 +28,9 @@ from torch import Tensor
 
 from isoflop.keys import derive_key
 from isoflop.posttraining.branches import Branches, Tree, lay_out, room_for
-from isoflop.posttraining.conversation import Message, Ranking
+from isoflop.posttraining.conversation import Ranking
+from isoflop.posttraining.formats.read import read_rankings
+from isoflop.posttraining.formats.tally import Tally
 from isoflop.posttraining.rows import held_out
 from isoflop.posttraining.scoring import RewardModel
 from isoflop.posttraining.settings import StageConfig
@@ -87,9 +88,11 @@ class RewardTraining:
     told: tuple[str, ...] = ("nats", "accuracy", "margin")
     measured: tuple[str, ...] = (*told, "pairs", "right", "shorter", "shorter_right", "longer", "longer_right")
 
-    def __init__(self, config: RewardConfig, learner: RewardModel, rankings: Sequence[Ranking]) -> None:
+    def __init__(
+        self, config: RewardConfig, learner: RewardModel, rankings: Sequence[Ranking], tally: Tally | None = None
+    ) -> None:
         self.learner, self.model, self.tokenizer = learner, learner.llama, learner.chat.tokenizer
-        self.centring = config.centring
+        self.centring, self.tally = config.centring, tally or Tally()
         context = config.context or self.model.shape.context
         encoded = [learner.tree(ranking.prompt, ranking.responses) for ranking in rankings]
         kept = [tree for tree in encoded if tree.reach <= context]
@@ -111,7 +114,9 @@ class RewardTraining:
         """The task of the stage in directory ``path``."""
         model, tokenizer = open_model(config, path)
         files = [Path(os.path.normpath(path / name)) for name in config.data]
-        return cls(config, RewardModel(model, tokenizer).initialise(config.seed), list(read_rankings(files)))
+        tally = Tally()
+        rankings = [found.value for found in read_rankings(files, tally)]
+        return cls(config, RewardModel(model, tokenizer).initialise(config.seed), rankings, tally)
 
     def micro_batch(self, rows: Sequence[Sequence[int]]) -> Micro:
         """The rows on the model's device."""
@@ -161,8 +166,8 @@ class RewardTraining:
         return self.learner.files()
 
     def summary(self) -> dict[str, Any]:
-        """Rankings that were too long."""
-        return {"dropped": self.dropped}
+        """Rankings that were too long, and what was read."""
+        return {"dropped": self.dropped, "read": self.tally.to_json()}
 
 
 class Pairs(NamedTuple):
@@ -204,18 +209,6 @@ def shuffled(tree: Tree, key: int) -> Shuffled:
     order = sorted(range(len(tree.responses)), key=lambda place: derive_key(key, place))
     best = tuple(order.index(place) for place in range(len(order)))
     return Shuffled(Tree(tree.prompt, [tree.responses[place] for place in order]), best)
-
-
-def read_rankings(files: Sequence[Path]) -> Iterator[Ranking]:
-    """The rankings of JSONL files with prompt, chosen and rejected as texts."""
-    for file in files:
-        with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    row = json.loads(line)
-                    yield Ranking((Message("user", row["prompt"]),), (row["chosen"], row["rejected"]))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ValueError(f"{file}:{number} is no preference: {error}") from None
 
 
 def share(name: str, hits: float, trials: float) -> dict[str, float]:

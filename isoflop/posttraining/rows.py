@@ -67,12 +67,24 @@ class Example:
 class Rows(NamedTuple):
     """A micro-batch: the ids that are read, their targets (``PADDING`` where there is none) and whose they are.
 
-    All int64 (rows, length); a document is a run of equal numbers.
+    All int64 (rows, length); a document is a run of equal numbers. ``places`` (n,) are where targets are, counted over
+    all rows, so that the output head need not be applied elsewhere. Some more places are among them, which have none:
+    n is an eighth of all places or a multiple, for the sake of few shapes.
     """
 
     tokens: Tensor
     targets: Tensor
     documents: Tensor
+    places: Tensor
+
+    @property
+    def aims(self) -> Tensor:
+        """The targets at ``places``."""
+        return self.targets.flatten()[self.places]
+
+    def at_places(self, hidden: Tensor) -> Tensor:
+        """States (n, width) at ``places``, of those of all tokens, (rows, length, width)."""
+        return hidden.flatten(0, 1)[self.places]
 
     def to(self, device: torch.device) -> Rows:
         """The same on a device."""
@@ -93,7 +105,17 @@ def lay(rows: Sequence[Sequence[Example]], length: int) -> Rows:
             documents[row, place] = number
             start += size
         documents[row, start:] = len(examples)
-    return Rows(*(torch.from_numpy(array) for array in (tokens, targets, documents)))
+    return Rows(*(torch.from_numpy(array) for array in (tokens, targets, documents, places_of(targets))))
+
+
+def places_of(targets: Ints) -> Ints:
+    """Where there are targets in rows of them, and a few places without, up to a multiple of an eighth of all."""
+    flat = targets.ravel()
+    found = np.flatnonzero(flat != PADDING)
+    step = max(1, -(-len(flat) // 8))
+    wanted = min(len(flat), max(1, -(-len(found) // step)) * step)
+    others = np.flatnonzero(flat == PADDING)[: wanted - len(found)]
+    return np.concatenate([found, others])
 
 
 def packed(sizes: Ints, room: int) -> list[list[int]]:
@@ -108,9 +130,14 @@ def pieces(rows: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
     """Rows in groups of at most ``most``, each a power of two, so that there are few shapes to compile for."""
     start = 0
     while start < len(rows):
-        size = 1 << min(max(1, most), len(rows) - start).bit_length() - 1
+        size = fitting(min(most, len(rows) - start))
         yield rows[start : start + size]
         start += size
+
+
+def fitting(most: int) -> int:
+    """The largest power of two up to ``most``; 1 at least."""
+    return 1 << max(1, most).bit_length() - 1
 
 
 def row_length(longest: int, context: int) -> int:

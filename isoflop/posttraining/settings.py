@@ -86,17 +86,23 @@ class SFTConfig(StageConfig):
 
     Attributes:
         data: files of conversations.
+        replay: folders of prepared tokens, whose plain text is learnt from as well.
+        replay_share: share of all trained tokens that are plain text's.
     """
 
     kind: ClassVar[str] = "sft"
 
     data: tuple[str, ...] = field(default=(), metadata=PATH)
+    replay: tuple[str, ...] = field(default=(), metadata=PATH)
+    replay_share: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse a stage without data."""
         super().__post_init__()
         if not self.data:
             raise ValueError("fine-tuning needs data: files of conversations")
+        if not 0 < self.replay_share < 1:
+            raise ValueError(f"replay_share is a share between 0 and 1, not {self.replay_share}")
 
 
 @dataclass(frozen=True)

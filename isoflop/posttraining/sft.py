@@ -16,17 +16,19 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from isoflop.posttraining.chat import Chat, Kind
 from isoflop.posttraining.conversation import Conversation, Message
+from isoflop.posttraining.replay import replayed
 from isoflop.posttraining.rows import Example, Fitted, Rows, fingerprint, held_out, lay, row_length
 from isoflop.posttraining.settings import SFTConfig
 from isoflop.posttraining.stage import perform
 from isoflop.posttraining.task import Sums, open_model
 from isoflop.progress import Report, silent
-from isoflop.tokens.packing import Ints
+from isoflop.tokens.packing import PADDING, Ints
 from isoflop.training.loss import Terms, capped, chunk_rows, losses
 
 TRAINED = (Kind.ANSWER, Kind.END)
@@ -53,18 +55,27 @@ class FineTuning:
         self.learner = self.model
         chat = Chat(self.tokenizer)
         files = [Path(os.path.normpath(path / name)) for name in config.data]
-        whole = [example_of(chat, conversation) for conversation in read_messages(files)]
         context = config.context or self.model.shape.context
-        self.fitted = Fitted.of(whole, context)
-        self.examples = self.fitted.examples
+        self.fitted = Fitted.of([example_of(chat, talk) for talk in read_messages(files)], context)
+        talks = self.fitted.examples
+        self.length = row_length(max(example.size for example in talks), context)
+        apart = held_out([example.prompt_hash for example in talks], config.validation)
+        if apart.all():
+            raise ValueError(f"all {len(talks):,} examples are held out by validation = {config.validation}; lower it")
+        self.replayed = self.replay(config, path, sum(example.targets for example in talks))
+        self.examples = talks + self.replayed
+        self.training = np.append(np.flatnonzero(~apart), len(talks) + np.arange(len(self.replayed)))
+        self.held_out = np.flatnonzero(apart)
         self.sizes = np.array([example.size for example in self.examples])
         self.weights = np.array([example.targets for example in self.examples], np.float64)
-        self.length = row_length(int(self.sizes.max()), context)
         self.fingerprint = fingerprint(self.examples)
-        apart = held_out([example.prompt_hash for example in self.examples], config.validation)
-        self.training, self.held_out = np.flatnonzero(~apart), np.flatnonzero(apart)
-        if not len(self.training):
-            raise ValueError(f"all {len(apart):,} examples are held out by validation = {config.validation}; lower it")
+
+    def replay(self, config: SFTConfig, path: Path, targets: int) -> list[Example]:
+        """The plain text beside conversations with so many targets, an equal part from each folder."""
+        wanted = targets * config.replay_share / (1 - config.replay_share) / max(1, len(config.replay))
+        folders = [Path(os.path.normpath(path / folder)) for folder in config.replay]
+        parts = [replayed(folder, self.tokenizer, self.length, wanted, config.seed) for folder in folders]
+        return [example for part in parts for example in part]
 
     def micro_batch(self, rows: Sequence[Sequence[int]]) -> Rows:
         """The rows on the model's device."""
@@ -75,16 +86,16 @@ class FineTuning:
         """The summed cross-entropy of the targets in nats."""
         hidden = self.model.hidden(micro.tokens, micro.documents)
         terms, fast = Terms(cap=self.model.shape.logit_cap), self.model.compiled
-        objective, nats = losses(hidden, self.model.head, micro.targets, fast=fast, padded=True, terms=terms)
+        states = micro.at_places(hidden)
+        objective, nats = losses(states, self.model.head, micro.aims, fast=fast, padded=True, terms=terms)
         if self.model.shape.experts is not None:  # a mean over all tokens that were read
             objective = objective + self.model.routing.penalty * (micro.targets >= 0).float().mean()
         return objective, {"nats": nats}
 
     def measure(self, micro: Rows) -> Sums:
         """The same, and how many targets are the likeliest token."""
-        hidden = self.model.hidden(micro.tokens, micro.documents).detach()
-        trained = micro.targets >= 0
-        nats, right = scored(hidden[trained], self.model.head, micro.targets[trained], self.model.shape.logit_cap)
+        states = micro.at_places(self.model.hidden(micro.tokens, micro.documents).detach())
+        nats, right = scored(states, self.model.head, micro.aims, self.model.shape.logit_cap)
         return {"nats": nats, "right": right}
 
     def figures(self, sums: Mapping[str, float], weight: float) -> dict[str, float]:
@@ -93,12 +104,12 @@ class FineTuning:
         return found | ({"accuracy": sums["right"] / weight} if "right" in sums else {})
 
     def files(self) -> dict[str, bytes]:
-        """None."""
-        return {}
+        """The chat template, by which a model is known to answer in that format."""
+        return Chat(self.tokenizer).files
 
     def summary(self) -> dict[str, Any]:
-        """What was cut and dropped."""
-        return {"cut": self.fitted.cut, "dropped": self.fitted.dropped}
+        """Conversations that were cut or dropped, and pieces of plain text."""
+        return {"cut": self.fitted.cut, "dropped": self.fitted.dropped, "replayed": len(self.replayed)}
 
 
 def example_of(chat: Chat, conversation: Conversation) -> Example:
@@ -109,14 +120,15 @@ def example_of(chat: Chat, conversation: Conversation) -> Example:
 
 @torch.no_grad()
 def scored(hidden: Tensor, head: Tensor, targets: Tensor, cap: float) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy, and how many targets are the likeliest token, of states (n, width) and ids (n,)."""
+    """Summed cross-entropy, and how many targets are the likeliest token, of states (n, width) and ids (n,).
+
+    A target below 0 is none.
+    """
     nats, right = torch.zeros((), device=hidden.device), torch.zeros((), device=hidden.device)
-    if not len(targets):
-        return nats, right
     weights, rows = head.to(hidden.dtype), chunk_rows(len(targets), head.shape[0])
     for states, aims in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True):
         logits = capped((states @ weights.T).float(), cap)
-        nats += torch.nn.functional.cross_entropy(logits, aims, reduction="sum")
+        nats += F.cross_entropy(logits, aims, reduction="sum", ignore_index=PADDING)
         right += (logits.argmax(-1) == aims).sum()
     return nats, right
 

@@ -12,6 +12,7 @@ import json
 import re
 from typing import Any
 
+from isoflop.tokens import chat_template
 from isoflop.tokens.tokenizer import Tokenizer
 from isoflop.tokens.words import WORDS
 
@@ -25,8 +26,10 @@ NORMAL, CONTROL, UNUSED, BYTE = 1, 3, 5, 6
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 
 
-def vocabulary(tokenizer: Tokenizer, size: int) -> dict[str, Any]:
+def vocabulary(tokenizer: Tokenizer, size: int, *, chat: bool = False) -> dict[str, Any]:
     """The values by key, for a model with ``size`` ids: those without a token are unused.
+
+    With ``chat`` the template is among them, and what ends an answer.
 
     Raises ValueError for a tokenizer that llama.cpp has no way to be.
     """
@@ -45,7 +48,18 @@ def vocabulary(tokenizer: Tokenizer, size: int) -> dict[str, Any]:
         "tokenizer.ggml.eos_token_id": tokenizer.eos,
         "tokenizer.ggml.add_bos_token": True,
         "tokenizer.ggml.add_eos_token": False,
+        **(_answering(tokenizer) if chat else {}),
     }
+
+
+def _answering(tokenizer: Tokenizer) -> dict[str, Any]:
+    found = {
+        "tokenizer.chat_template": chat_template.without_marks(),
+        "tokenizer.ggml.eot_token_id": tokenizer.special(chat_template.END),
+    }
+    if tokenizer.has(chat_template.PAD):
+        found["tokenizer.ggml.padding_token_id"] = tokenizer.special(chat_template.PAD)
+    return found
 
 
 def _byte_level(tokenizer: Tokenizer, tokens: list[str], types: list[int]) -> dict[str, Any]:

@@ -1,5 +1,9 @@
 """A tokenizer as the files that stand beside a Hugging Face model: ``AutoTokenizer`` gives the same ids from them.
 
+A model that answers (``chat_template``) gets its template too, and its generation stops where an answer ends. What
+fills up a batch is a token of its own wherever the tokenizer has one, never the end: a model that learns to ignore its
+end never stops.
+
 transformers puts the begin of a document before a text when it is asked for special tokens, as Llama does, and turns
 text that spells a special token into it; ``split_special_tokens=True`` makes it treat text as text, as we always do.
 """
@@ -9,13 +13,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from isoflop.tokens import chat_template
 from isoflop.tokens.tokenizer import Tokenizer
 
 
-def hub_files(tokenizer: Tokenizer, context: int) -> dict[str, bytes]:
-    """The files by name: tokenizer, its config, its special tokens, and the config of generation."""
+def hub_files(tokenizer: Tokenizer, context: int, *, chat: bool = False) -> dict[str, bytes]:
+    """The files by name: tokenizer, its config, its special tokens, the config of generation; with ``chat`` a template.
+
+    Raises ValueError where a template is asked for and the tokenizer lacks the special tokens.
+    """
     begin, end = (tokenizer.name_of(number) for number in (tokenizer.bos, tokenizer.eos))
     special = {"bos_token": begin, "eos_token": end}
+    generation: dict[str, Any] = {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos, "do_sample": True}
+    if tokenizer.has(chat_template.PAD):
+        special["pad_token"] = chat_template.PAD
+        generation["pad_token_id"] = tokenizer.special(chat_template.PAD)
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         **special,
@@ -25,14 +37,17 @@ def hub_files(tokenizer: Tokenizer, context: int) -> dict[str, bytes]:
         "model_input_names": ["input_ids", "attention_mask"],
         "model_max_length": context,
     }
-    generation = {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos, "do_sample": True}
+    if chat:
+        config["chat_template"] = chat_template.TEMPLATE
+        generation["eos_token_id"] = [tokenizer.eos, tokenizer.special(chat_template.END)]
     files = {
         "tokenizer.json": with_begin(tokenizer.description, begin, tokenizer.bos),
         "tokenizer_config.json": config,
         "special_tokens_map.json": special,
         "generation_config.json": generation,
     }
-    return {name: (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode() for name, value in files.items()}
+    found = {name: (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode() for name, value in files.items()}
+    return found | ({chat_template.FILE: chat_template.TEMPLATE.encode()} if chat else {})
 
 
 def with_begin(description: dict[str, Any], begin: str, number: int) -> dict[str, Any]:

@@ -57,6 +57,14 @@ class Tokenizer:
             raise ValueError(f"the tokenizer has no special token {name}; it has {known}.")
         return int(self._control[name])
 
+    def has(self, *names: str) -> bool:
+        """Whether it has special tokens of all these names."""
+        return self._control.keys() >= set(names)
+
+    def is_special(self, number: int) -> bool:
+        """Whether this id stands for no text."""
+        return bool(self._is_control[number])
+
     def name_of(self, number: int) -> str:
         """How the special token of this id is written, such as ``"<|eot_id|>"``; a ValueError if it is not one."""
         for name, found in self._control.items():

@@ -17,6 +17,7 @@ from isoflop.model.export import DTYPES, SCORE, Scored, export_hub, export_ours,
 from isoflop.model.source import Source
 from isoflop.planning.shape import Shape
 from isoflop.progress import Report, silent
+from isoflop.tokens import chat_template
 from isoflop.tokens.gguf import vocabulary
 from isoflop.tokens.hub import hub_files
 from isoflop.tokens.manifest import TOKENIZER
@@ -30,12 +31,13 @@ Dtype = Literal["bf16", "fp32", "f16", "q8_0"]
 @dataclass(frozen=True)
 class HubExport:
     """A model on its way into a Hugging Face folder, a reward model with its ``score``; weights are rounded to
-    ``dtype``."""
+    ``dtype``; ``chat`` says that it answers in the chat format."""
 
     source: Source
     tokenizer: Tokenizer | None
     dtype: Dtype = "bf16"
     shard_bytes: int = 5 * 10**9
+    chat: bool = False
     score: Scored | None = None
 
     @property
@@ -43,8 +45,14 @@ class HubExport:
         """Bytes of weights by file."""
         if self.dtype == "q8_0":
             raise ValueError("a Hugging Face folder has no q8_0; use --dtype bf16, or --format gguf")
+        _ = self.beside
         found = hub_weights(self.source.shape, DTYPES[self.dtype], self.shard_bytes, self.score)
         return {name: sum(entry.bytes for entry in entries) for name, entries in found.items()}
+
+    @cached_property
+    def beside(self) -> dict[str, bytes] | None:
+        """The tokenizer's files; a ValueError for one that cannot write the chat format and has to."""
+        return None if self.tokenizer is None else hub_files(self.tokenizer, self.source.shape.context, chat=self.chat)
 
     def write(self, out: Path, report: Report = silent) -> None:
         """Write the folder ``out``, whole or not at all."""
@@ -56,18 +64,19 @@ class HubExport:
             shard_bytes=self.shard_bytes,
             boundaries=None if tokenizer is None else (tokenizer.bos, tokenizer.eos),
             score=self.score,
-            beside=None if tokenizer is None else hub_files(tokenizer, self.source.shape.context),
+            beside=self.beside,
             report=report,
         )
 
 
 @dataclass(frozen=True)
 class GGUFExport:
-    """A model on its way into a GGUF file."""
+    """A model on its way into a GGUF file; ``chat`` says that it answers in the chat format."""
 
     source: Source
     tokenizer: Tokenizer | None
     dtype: Dtype = "bf16"
+    chat: bool = False
 
     def check_tokenizer(self) -> None:
         """A ValueError for a tokenizer that llama.cpp has no way to be."""
@@ -76,7 +85,7 @@ class GGUFExport:
     @cached_property
     def vocabulary(self) -> dict[str, Any]:
         """The tokenizer under GGUF's keys."""
-        return {} if self.tokenizer is None else vocabulary(self.tokenizer, self.source.shape.vocab)
+        return {} if self.tokenizer is None else vocabulary(self.tokenizer, self.source.shape.vocab, chat=self.chat)
 
     @property
     def files(self) -> dict[str, int]:
@@ -123,11 +132,13 @@ def score_beside(model: Path, tokenizer: Tokenizer | None) -> Scored | None:
 
 @dataclass(frozen=True)
 class Import:
-    """A model on its way in; ``trouble`` says why it comes without its tokenizer, where it does."""
+    """A model on its way in; ``trouble`` says why it comes without its tokenizer, where it does; ``template`` is the
+    chat template beside it, if there is one."""
 
     source: Source
     tokenizer: Tokenizer | None
     trouble: str = ""
+    template: str | None = None
 
     @classmethod
     def open(cls, model: Path) -> Import:
@@ -136,7 +147,7 @@ class Import:
         if (path := tokenizer_beside(model)) is None:
             return cls(source, None, "none lies beside the model")
         try:
-            return cls(source, Tokenizer.load(path))
+            return cls(source, Tokenizer.load(path), template=chat_template.template_beside(model))
         except ValueError as error:
             return cls(source, None, str(error))
 
@@ -149,4 +160,6 @@ class Import:
         """Write a folder that a run can begin with, whole or not at all."""
         refuse_existing(out)
         beside = {} if self.tokenizer is None else {TOKENIZER: self.tokenizer.to_bytes()}
+        if self.template is not None:
+            beside[chat_template.FILE] = self.template.encode()
         export_ours(self.source, out, beside=beside, report=report)

@@ -43,6 +43,8 @@ def open_weights(path: Path, *, averaged: bool = False) -> Source:
         return Stored.open(shape, path / WEIGHTS)
     if (path / CONFIG).exists():
         return open_hub(path)
+    if (path / "checkpoints").is_dir():
+        raise ValueError(f"{path} has checkpoints and no model yet: the stage is not finished; go on with it first")
     raise ValueError(
         f"there is no model at {path}: neither a run, a checkpoint, an imported model, a Hugging Face folder with "
         f"{CONFIG}, nor a .gguf file"

@@ -1,0 +1,275 @@
+"""Rejection sampling: K answers to every prompt, judged; the best to learn from, best over worst to prefer.
+
+Llama 3 draws 10 to 30 answers from the best model so far and lets the reward model choose (arXiv 2407.21783, section
+4.2.2); a verifier chooses where answers can be checked, or both. A prompt is read once for all its answers
+(``inference.engine``), in as many rows as memory has room for.
+
+A directory: ``sample.toml``, ``chunks/`` while it goes on, then ``samples.jsonl`` (all answers with what was said of
+them), ``best.jsonl`` (conversations for fine-tuning), ``preferences.jsonl`` and ``summary.json``. A chunk of prompts is
+complete or not there, so a stop costs at most one. What is drawn for a prompt depends on the seed and its words alone,
+whatever other prompts there are. Left out: several processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from isoflop import config as configuration
+from isoflop.files import write_json, write_text
+from isoflop.inference.decoder import Decoder
+from isoflop.inference.engine import Engine
+from isoflop.inference.load import load_model
+from isoflop.inference.memory import rows_that_fit
+from isoflop.inference.requests import Completion, Event, Request
+from isoflop.inference.sampling import Sampling
+from isoflop.interrupt import Interrupted, interruptible
+from isoflop.keys import derive_key
+from isoflop.posttraining.chat import Chat
+from isoflop.posttraining.conversation import Message
+from isoflop.posttraining.formats.read import read_prompts
+from isoflop.posttraining.formats.write import write_rows
+from isoflop.posttraining.sampled import Sample, Sampled, figures
+from isoflop.posttraining.scoring import RewardModel
+from isoflop.problems.problem import Problem, from_row, read_rows
+from isoflop.problems.verify import require_checkable, verify_all
+from isoflop.progress import Report, silent
+from isoflop.training.hardware import device_for, precision_for
+
+CONFIG = "sample.toml"
+CHUNK_SAMPLES = 1024
+"""Answers in a chunk, about."""
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What is sampled, and what chooses.
+
+    Attributes:
+        model: what answers: anything that ``training.weights`` opens, relative to the directory or absolute.
+        prompts: files of prompts, in any format that ``posttraining.formats`` knows; answers in them are left out.
+        problems: files of problems whose answers can be checked (``isoflop problems`` writes them).
+        reward: the reward model's directory; none where verifiers alone choose.
+        k: answers to a prompt.
+        temperatures: what they are drawn at, in turn.
+        top_p: only among the likeliest tokens that together have this probability.
+        max_tokens: tokens of an answer at most.
+        margin: least difference of two rewards that makes a preference.
+        seed: chooses other answers.
+        rows: answers written at once at most; fewer where memory has no room.
+        precision: compute type of the model; ``auto`` is bf16 where the hardware multiplies it natively.
+    """
+
+    model: str
+    prompts: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    reward: str = ""
+    k: int = 10
+    temperatures: tuple[float, ...] = (1.0,)
+    top_p: float = 1.0
+    max_tokens: int = 256
+    margin: float = 0.0
+    seed: int = 0
+    rows: int = 64
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse what chooses nothing."""
+        if self.k < 1 or self.max_tokens < 1 or self.rows < 1 or not self.temperatures:
+            raise ValueError(
+                f"k, max_tokens and rows must be at least 1, and there must be a temperature: k = {self.k}, "
+                f"max_tokens = {self.max_tokens}, rows = {self.rows}, temperatures = {self.temperatures}"
+            )
+        if not self.prompts and not self.problems:
+            raise ValueError("there is nothing to ask: give files of prompts or of problems")
+        if self.prompts and not self.reward:
+            raise ValueError("nothing can choose among answers to prompts: give a reward model, or problems instead")
+
+    @property
+    def draws(self) -> list[Sampling]:
+        """How each of the k answers is drawn."""
+        return [Sampling(self.temperatures[n % len(self.temperatures)], top_p=self.top_p) for n in range(self.k)]
+
+
+class Asked(NamedTuple):
+    """A prompt, where it was read, its ids, and what checks answers to it."""
+
+    place: str
+    prompt: tuple[Message, ...]
+    ids: tuple[int, ...]
+    problem: Problem | None
+
+
+def rejection_sample(config: SampleConfig, path: Path, report: Report = silent) -> dict[str, Any]:
+    """Sample in the directory ``path``, or go on; returns the summary. Ctrl-C stops at once and keeps whole chunks."""
+    begin(config, path)
+    if (path / "summary.json").exists():
+        return dict(json.loads((path / "summary.json").read_text()))
+    sampler = Sampler.open(config, path)
+    started, size = time.perf_counter(), max(1, CHUNK_SAMPLES // config.k)
+    chunks = [sampler.asked[i : i + size] for i in range(0, len(sampler.asked), size)]
+    with interruptible() as stopped:
+        for number, asked in enumerate(chunks):
+            file = path / "chunks" / f"{number:06d}.jsonl"
+            if not file.exists():
+                done = number * size * config.k
+                found = sampler.answers(asked, watch(stopped, report, done, len(sampler.asked) * config.k))
+                file.parent.mkdir(exist_ok=True)
+                write_text(file, lines(sampled.to_row() for sampled in found))
+    seconds = time.perf_counter() - started
+    return finish(config, path, len(chunks), {"skipped": dict(sampler.skipped), "seconds": round(seconds, 1)})
+
+
+def begin(config: SampleConfig, path: Path) -> None:
+    """Record the config, or check that it is the one that the directory was started with."""
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / CONFIG).exists():
+        write_text(path / CONFIG, configuration.dumps(config))
+    elif changed := configuration.difference(configuration.load(SampleConfig, path / CONFIG), config):
+        raise ValueError(f"{path} was started with another config ({changed}); go on with the old one, or elsewhere")
+
+
+def watch(stopped: Callable[[], bool], report: Report, done: int, total: int) -> Callable[[Event], None]:
+    """What follows a chunk: progress in answers, and a stop as soon as one is wished."""
+    count = done
+
+    def follow(event: Event) -> None:
+        nonlocal count
+        if stopped():
+            raise Interrupted(f"stopped after {done:,} of {total:,} answers were kept; the same command goes on")
+        if event.finish is not None:
+            count += 1
+            report("sample", count, total)
+
+    return follow
+
+
+def finish(config: SampleConfig, path: Path, chunks: int, more: dict[str, Any]) -> dict[str, Any]:
+    """Write what the chunks come to, and remove them."""
+    found = [sampled for number in range(chunks) for sampled in read_chunk(path / "chunks" / f"{number:06d}.jsonl")]
+    best = [conversation for sampled in found if (conversation := sampled.best()) is not None]
+    preferences = [ranking for sampled in found if (ranking := sampled.preference(config.margin)) is not None]
+    write_text(path / "samples.jsonl", lines(sampled.to_row() for sampled in found))
+    write_rows(path / "best.jsonl", best)
+    write_rows(path / "preferences.jsonl", preferences)
+    summary = figures(found) | {"k": config.k, "best": len(best), "preferences": len(preferences)} | more
+    write_json(path / "summary.json", summary)
+    shutil.rmtree(path / "chunks", ignore_errors=True)
+    return summary
+
+
+def lines(rows: Iterable[dict[str, Any]]) -> str:
+    """Objects as JSON lines."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def read_chunk(file: Path) -> Iterator[Sampled]:
+    """The answers of a chunk, or of ``samples.jsonl``."""
+    with file.open(encoding="utf-8") as rows:
+        for row in rows:
+            yield Sampled.from_row(json.loads(row))
+
+
+class Sampler:
+    """A model that answers, what judges it, and what is asked."""
+
+    def __init__(
+        self, config: SampleConfig, engine: Engine, chat: Chat, reward: RewardModel | None, asked: Sequence[Asked]
+    ) -> None:
+        self.config, self.engine, self.chat, self.reward = config, engine, chat, reward
+        self.skipped: Counter[str] = Counter()
+        self.asked = list(self.answerable(asked))
+        if not self.asked:
+            raise ValueError(f"none of the {len(asked):,} prompts can be answered: {dict(self.skipped)}")
+
+    @classmethod
+    def open(cls, config: SampleConfig, path: Path) -> Sampler:
+        """What the directory's config names."""
+        prompts, problems = (
+            [Path(os.path.normpath(path / n)) for n in names] for names in (config.prompts, config.problems)
+        )
+        device = device_for(config.device)
+        model, tokenizer = load_model(Path(os.path.normpath(path / config.model)))
+        reward = RewardModel.load(Path(os.path.normpath(path / config.reward))) if config.reward else None
+        chat = Chat(tokenizer)
+        asked = [*asked_prompts(chat, prompts), *asked_problems(chat, problems)]
+        decoder = Decoder(model.to(device), dtype=precision_for(config.precision, device))
+        longest = max((len(one.ids) for one in asked), default=1) + config.max_tokens
+        rows = rows_that_fit(decoder, min(longest, model.shape.context), config.rows)
+        if reward is not None:
+            reward.to(device)
+        return cls(config, Engine(decoder, tokenizer, rows=rows), chat, reward, asked)
+
+    def answerable(self, asked: Sequence[Asked]) -> Iterator[Asked]:
+        """What leaves room for an answer, each question once; the rest is counted."""
+        seen = set()
+        for one in asked:
+            if one.prompt in seen:
+                self.skipped["asked before"] += 1
+            elif len(one.ids) + 1 >= self.engine.context:
+                self.skipped["longer than the model's context"] += 1
+            elif (
+                self.reward and self.reward.tree(one.prompt, [""]).reach + self.config.max_tokens > self.reward.context
+            ):
+                self.skipped["longer than the reward model's context with an answer"] += 1
+            else:
+                yield one
+            seen.add(one.prompt)
+
+    def answers(self, asked: Sequence[Asked], follow: Callable[[Event], None]) -> list[Sampled]:
+        """K answers to each of these, judged."""
+        draws = self.config.draws
+        kinds = sorted(set(draws), key=draws.index)
+        requests = [self.request(one, kind, draws.count(kind)) for one in asked for kind in kinds]
+        completions = iter(self.engine.generate(requests, follow))
+        found = []
+        for one in asked:
+            samples = [sample_of(said, kind.temperature) for kind in kinds for said in next(completions)]
+            found.append(Sampled(one.place, one.prompt, tuple(samples)))
+        return self.judged(asked, found)
+
+    def request(self, one: Asked, kind: Sampling, samples: int) -> Request:
+        """What the engine is asked; its seed is the prompt's own."""
+        seed = derive_key(self.config.seed, "prompt", kind.temperature, *one.ids)
+        return Request(one.ids, samples, self.config.max_tokens, kind, self.chat.stop_ids, seed=seed)
+
+    def judged(self, asked: Sequence[Asked], found: Sequence[Sampled]) -> list[Sampled]:
+        """The answers with rewards, and with verdicts where they can be checked."""
+        samples = [list(sampled.samples) for sampled in found]
+        if self.reward is not None:
+            trees = [self.reward.tree(s.prompt, [sample.text for sample in s.samples]) for s in found]
+            for row, rewards in zip(samples, self.reward.score_trees(trees), strict=True):
+                row[:] = [replace(sample, reward=reward) for sample, reward in zip(row, rewards, strict=True)]
+        checked = [(i, n, one.problem) for i, one in enumerate(asked) if one.problem for n in range(len(samples[i]))]
+        verdicts = verify_all((problem, samples[i][n].text) for i, n, problem in checked)
+        for (i, n, _), verdict in zip(checked, verdicts, strict=True):
+            samples[i][n] = replace(samples[i][n], verdict=verdict.status)
+        return [replace(sampled, samples=tuple(row)) for sampled, row in zip(found, samples, strict=True)]
+
+
+def sample_of(said: Completion, temperature: float) -> Sample:
+    """What the engine wrote, not judged yet."""
+    return Sample(said.text, len(said.ids), sum(said.logprobs), temperature, said.finish or "length")
+
+
+def asked_prompts(chat: Chat, files: Sequence[Path]) -> Iterator[Asked]:
+    """The prompts of files, in any format."""
+    for found in read_prompts(files) if files else ():
+        yield Asked(found.place, found.value, tuple(chat.prompt(found.value)), None)
+
+
+def asked_problems(chat: Chat, files: Sequence[Path]) -> Iterator[Asked]:
+    """The problems of files; a ValueError where one of them has nothing that checks it."""
+    rows = [(where, from_row(row, where)) for file in files for where, row in read_rows(file)]
+    require_checkable(problem for _, problem in rows)
+    for where, problem in rows:
+        prompt = (Message("user", problem.prompt),)
+        yield Asked(where, prompt, tuple(chat.prompt(prompt)), problem)
