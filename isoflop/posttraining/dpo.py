@@ -28,16 +28,18 @@ from torch import Tensor, nn
 from isoflop.posttraining.branches import Tree, room_for
 from isoflop.posttraining.chat import Chat
 from isoflop.posttraining.conversation import Ranking
+from isoflop.posttraining.formats import Tally, read_rankings
 from isoflop.posttraining.preference import fallen, preference_loss
 from isoflop.posttraining.reference import reference
 from isoflop.posttraining.responses import Responses
-from isoflop.posttraining.reward import read_rankings, share
+from isoflop.posttraining.reward import share
 from isoflop.posttraining.rows import held_out, packed, pieces
 from isoflop.posttraining.settings import DPOConfig
 from isoflop.posttraining.stage import perform
 from isoflop.posttraining.task import Sums, open_model
 from isoflop.progress import Report, silent
 from isoflop.tokens.packing import Ints, ranges
+from isoflop.training.ranks import Ranks
 
 MEANS = ("loss", "preference", "nll", "margin", "accuracy", "chosen_reward", "rejected_reward")
 """Figures that are means over rankings."""
@@ -70,12 +72,13 @@ class Preferring:
     held_out: Ints
 
     def __init__(self, config: DPOConfig, path: Path) -> None:
-        self.config = config
+        self.config, self.path, self.tally = config, path, Tally()
         self.model, self.tokenizer = open_model(config, path)
         self.learner = self.model
         files = [Path(os.path.normpath(path / name)) for name in config.data]
         context = config.context or self.model.shape.context
-        encoded = [tree_of(Chat(self.tokenizer), ranking, config.pairs) for ranking in read_rankings(files)]
+        chat = Chat(self.tokenizer)
+        encoded = [tree_of(chat, found.value, config.pairs) for found in read_rankings(files, self.tally)]
         self.trees = [tree for tree in encoded if tree.reach <= context]
         self.dropped = len(encoded) - len(self.trees)
         if not self.trees:
@@ -92,16 +95,22 @@ class Preferring:
         self.counts = np.array([sum(map(len, tree.responses)) for tree in self.trees])
         self.starts = np.cumsum(self.counts) - self.counts
         self.reference = torch.zeros(int(self.counts.sum()), device=self.model.embedding.device)
-        self.reference = reference(path, self.model, self.fingerprint, self.ask).to(self.reference.device)
         self.shifts: list[float] = []
 
+    def begin(self, ranks: Ranks, report: Report) -> None:
+        """Ask the reference, which the model still is."""
+        found = reference(self.path, self.model, self.fingerprint, partial(self.ask, report), ranks)
+        self.reference = found.to(self.reference.device)
+
     @torch.no_grad()
-    def ask(self, rank: int, count: int) -> Tensor:
-        """What the model says now of every token of all responses, in the order of examples; zeros of others' ranks."""
-        found = torch.zeros_like(self.reference)
-        rows = packed(self.sizes, self.length)[rank::count]
+    def ask(self, report: Report, ranks: Ranks) -> Tensor:
+        """What the model says of every token of all responses, in the order of examples: this rank's share of it."""
+        found, rows = torch.zeros_like(self.reference), packed(self.sizes, self.length)[ranks.rank :: ranks.count]
+        done = 0
         for piece in pieces(rows, self.config.micro_tokens // self.length):
             found[self.places(piece)] = self.micro_batch(piece).responses.likelihoods(self.model)
+            done += len(piece)
+            report("reference", done, len(rows))
         return found
 
     def places(self, rows: Sequence[Sequence[int]]) -> Tensor:
@@ -189,8 +198,8 @@ class Preferring:
         return {}
 
     def summary(self) -> dict[str, Any]:
-        """Rankings that were too long."""
-        return {"dropped": self.dropped}
+        """Rankings that were too long, and what the files held."""
+        return {"dropped": self.dropped, "data": self.tally.to_json()}
 
 
 def tree_of(chat: Chat, ranking: Ranking, pairs: str) -> Tree:
