@@ -22,7 +22,7 @@ from isoflop.model.names import HUGGING_FACE, spans
 from isoflop.model.source import Held
 from isoflop.planning.shape import Shape
 from isoflop.posttraining import stage as stages
-from isoflop.posttraining.launch import perform_here
+from isoflop.posttraining.launch import outlook, perform_here
 from isoflop.posttraining.settings import SFTConfig
 from isoflop.posttraining.sft import FineTuning, sft
 from isoflop.posttraining.trainer import Stage
@@ -165,9 +165,40 @@ def test_other_data_or_another_config_are_refused(base: Path, chats: Path, tmp_p
 
 
 def test_data_that_train_on_nothing_say_why(base: Path, tmp_path: Path) -> None:
-    (tmp_path / "mute.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "Hello?"}]}) + "\n")
-    with pytest.raises(ValueError, match="train on nothing: 1 have no answer"):
+    question, answer = {"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Yes."}
+    (tmp_path / "mute.jsonl").write_text(json.dumps({"messages": [question]}) + "\n")
+    with pytest.raises(ValueError, match=r"no conversation in 1 rows: no answer .*mute.jsonl:1"):
         FineTuning(config_of(base, tmp_path / "mute.jsonl"), tmp_path)
+    long = {"role": "user", "content": "one " * 300}
+    (tmp_path / "long.jsonl").write_text(json.dumps({"messages": [long, answer]}) + "\n")
+    with pytest.raises(ValueError, match="train on nothing: 0 have no answer .* of 1 the answer begins beyond"):
+        FineTuning(config_of(base, tmp_path / "long.jsonl"), tmp_path)
+
+
+def test_plain_text_has_its_share_and_is_not_measured_on(
+    base: Path, chats: Path, tiny_tokens: Path, tmp_path: Path
+) -> None:
+    config = config_of(base, chats, replay=(str(tiny_tokens),), replay_share=0.3)
+    with_text, without = FineTuning(config, tmp_path), FineTuning(config_of(base, chats), tmp_path)
+    assert with_text.held_out.tolist() == without.held_out.tolist()
+    talks = len(without.examples)
+    replayed = with_text.weights[talks:]
+    assert set(range(talks, len(with_text.examples))) <= set(with_text.training.tolist())
+    assert replayed.sum() / with_text.weights.sum() == pytest.approx(0.3, abs=0.02)
+    assert (replayed == with_text.length).all()  # whole rows, all of whose tokens are trained on
+
+
+def test_an_outlook_says_what_the_stage_then_does(base: Path, chats: Path, tmp_path: Path) -> None:
+    config = config_of(base, chats, epochs=1.5)
+    seen, besides = outlook(config, tmp_path / "out", ranks=1)
+    assert not (tmp_path / "out").exists()
+    summary = sft(config, tmp_path / "out")
+    assert (seen.steps, seen.tokens, seen.held_out) == tuple(summary[key] for key in ("steps", "tokens", "held_out"))
+    assert seen.trained * seen.tokens == pytest.approx(summary["targets"])
+    assert seen.flops == summary["flops"]
+    assert 0 < seen.filled <= 1
+    assert besides["data"] == summary["data"] == "90 of 90 rows (90 messages)"
+    assert 0.1 < seen.seconds / summary["seconds"] < 10
 
 
 def test_ranks_share_a_batch_row_by_row(base: Path, chats: Path, tmp_path: Path) -> None:

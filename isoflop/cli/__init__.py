@@ -23,11 +23,11 @@ COMMANDS = {
     "chat": "a conversation with a model, in the terminal",
     "masks": "which tokens of conversations or preferences are trained on",
     "sft": "fine-tune a model on conversations",
-    "dpo": "a model trained on preferences, from what it says of better and worse responses",
     "reward": "train a reward model on preferences",
     "sample": "many answers to every prompt, judged, and the best of them kept",
     "align": "the rounds of post-training: reward model, rejection sampling, fine-tuning, DPO",
     "problems": "problems whose answers can be checked, and the check",
+    "dpo": "a model trained on preferences, from what it says of better and worse responses",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
@@ -41,9 +41,9 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "dpo")
 RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "reward", "sample")
 RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "align", "sft")
+RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "dpo")
 
 
 def usage() -> str:

@@ -97,6 +97,8 @@ def main(kind: type[C], arguments: list[str], prog: str, description: str) -> No
         for name, value in summary.items()
         if name.startswith("validation_") and isinstance(value, float)
     )
+    if "data" in summary:
+        print(summary["data"])
     held_out = f"held out: {figures}; " if figures else ""
     print(f"{held_out}{summary['steps']:,} steps in {summary['seconds']:.0f} s: {a.out}")
 
@@ -108,9 +110,10 @@ def described(config: StageConfig, seen: Outlook, besides: dict[str, Any]) -> st
     from isoflop.planning.shape import human
     from isoflop.progress import spoken
 
-    counts = ", ".join(f"{value:,} {name}" for name, value in besides.items() if isinstance(value, int))
+    counts = "".join(f", {value:,} {name}" for name, value in besides.items() if isinstance(value, int))
     rows = [
-        ("examples", f"{seen.examples:,} to train on, {seen.held_out:,} held out" + (f"; {counts}" if counts else "")),
+        *([("data", str(besides["data"]))] if "data" in besides else []),
+        ("examples", f"{seen.examples:,} to train on, {seen.held_out:,} held out{counts}"),
         ("tokens", f"{seen.tokens:,} over {config.epochs:g} epochs, of which {seen.trained:.1%} are trained on"),
         ("rows", f"of {seen.length:,} tokens, {seen.filled:.1%} filled"),
         ("steps", f"{seen.steps:,} of {config.batch:,} examples"),

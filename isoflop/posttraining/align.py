@@ -33,13 +33,11 @@ from isoflop.keys import derive_key
 from isoflop.posttraining.average import average
 from isoflop.posttraining.base import Base, pretrain
 from isoflop.posttraining.candidates import compare, judge
-from isoflop.posttraining.dpo import DPOConfig
 from isoflop.posttraining.launch import perform_here
 from isoflop.posttraining.pools import Pool, drawn
 from isoflop.posttraining.rejection import SampleConfig, read_chunk, rejection_sample
-from isoflop.posttraining.reward import RewardConfig
 from isoflop.posttraining.sampled import Sampled
-from isoflop.posttraining.settings import SFTConfig, StageConfig
+from isoflop.posttraining.settings import DPOConfig, RewardConfig, SFTConfig, StageConfig
 from isoflop.problems.problem import Problem, from_row, read_rows, write_problems
 from isoflop.progress import Report, silent
 

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from isoflop.posttraining.branches import Tree, room_for
 from isoflop.posttraining.chat import Chat
 from isoflop.posttraining.conversation import Ranking
-from isoflop.posttraining.formats import Tally, read_rankings
+from isoflop.posttraining.formats.read import read_rankings
+from isoflop.posttraining.formats.tally import Tally
 from isoflop.posttraining.preference import fallen, preference_loss
 from isoflop.posttraining.reference import reference
 from isoflop.posttraining.responses import Responses
@@ -62,7 +63,8 @@ class Preferring:
 
     told: tuple[str, ...] = (
         *MEANS,
-        *("chosen", "rejected", "chosen_tokens", "rejected_tokens", "shift", "kl", "tokens"),
+        *("chosen", "rejected", "chosen_tokens", "rejected_tokens"),
+        *("chosen_shift", "rejected_shift", "kl", "tokens"),
     )
     measured: tuple[str, ...] = (*told, "right", "pairs")
     learner: nn.Module
@@ -72,12 +74,12 @@ class Preferring:
     held_out: Ints
 
     def __init__(self, config: DPOConfig, path: Path) -> None:
-        self.config, self.path, self.tally = config, path, Tally()
+        self.config, self.path = config, path
         self.model, self.tokenizer = open_model(config, path)
         self.learner = self.model
         files = [Path(os.path.normpath(path / name)) for name in config.data]
         context = config.context or self.model.shape.context
-        chat = Chat(self.tokenizer)
+        self.tally, chat = Tally(), Chat(self.tokenizer)
         encoded = [tree_of(chat, found.value, config.pairs) for found in read_rankings(files, self.tally)]
         self.trees = [tree for tree in encoded if tree.reach <= context]
         self.dropped = len(encoded) - len(self.trees)
@@ -151,7 +153,8 @@ class Preferring:
             "rejected": said[own.worst].sum(),
             "chosen_tokens": compared[own.best].sum(),
             "rejected_tokens": compared[own.worst].sum(),
-            "shift": shift[own.best].sum(),
+            "chosen_shift": shift[own.best].sum(),
+            "rejected_shift": shift[own.worst].sum(),
             "kl": (torch.expm1(-moved) + moved).sum(),
             "tokens": lengths.sum(),
             "right": (h > 0).float().sum(),
@@ -166,7 +169,7 @@ class Preferring:
     def figures(self, sums: Mapping[str, float], weight: float) -> dict[str, float]:
         """Means over rankings, and what became of the responses' likelihoods.
 
-        ``chosen_log_p`` is nats a response, ``…_token`` nats a token, ``chosen_shift`` that against the reference;
+        ``chosen_log_p`` is nats a response, ``…_token`` nats a token, ``…_shift`` that against the reference;
         ``kl`` is Schulman's estimate e^−d − 1 + d, d = ln π/ref, per token of the responses: of the divergence from
         the reference where they were drawn from the model, else only of how far it moved on them.
         """
@@ -174,7 +177,7 @@ class Preferring:
         for name in ("chosen", "rejected"):
             found[f"{name}_log_p"] = sums[name] / weight
             found[f"{name}_log_p_token"] = sums[name] / max(1.0, sums[f"{name}_tokens"])
-        found["chosen_shift"] = sums["shift"] / max(1.0, sums["chosen_tokens"])
+            found[f"{name}_shift"] = sums[f"{name}_shift"] / max(1.0, sums[f"{name}_tokens"])
         found["kl"] = sums["kl"] / sums["tokens"]
         if "pairs" in sums:
             return found | share("accuracy", sums["right"], sums["pairs"])
@@ -198,8 +201,8 @@ class Preferring:
         return {}
 
     def summary(self) -> dict[str, Any]:
-        """Rankings that were too long, and what the files held."""
-        return {"dropped": self.dropped, "data": self.tally.to_json()}
+        """What was read, and rankings that were too long."""
+        return {"data": str(self.tally), "dropped": self.dropped}
 
 
 def tree_of(chat: Chat, ranking: Ranking, pairs: str) -> Tree:

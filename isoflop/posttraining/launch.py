@@ -17,7 +17,8 @@ from isoflop import config as configuration
 from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
 from isoflop.posttraining.dpo import Preferring
 from isoflop.posttraining.outlook import Outlook
-from isoflop.posttraining.settings import DPOConfig, SFTConfig, StageConfig
+from isoflop.posttraining.reward import RewardTraining
+from isoflop.posttraining.settings import DPOConfig, RewardConfig, SFTConfig, StageConfig
 from isoflop.posttraining.sft import FineTuning
 from isoflop.posttraining.stage import CONFIG, begin, perform
 from isoflop.posttraining.task import Task
@@ -29,7 +30,11 @@ from isoflop.training.launch import attend
 from isoflop.training.rank import FAILED
 from isoflop.training.run import Run
 
-TASKS: dict[type[StageConfig], Callable[[Any, Path], Task]] = {SFTConfig: FineTuning, DPOConfig: Preferring}
+TASKS: dict[type[StageConfig], Callable[[Any, Path], Task]] = {
+    SFTConfig: FineTuning,
+    RewardConfig: RewardTraining.read,
+    DPOConfig: Preferring,
+}
 """What makes the task of a stage, by the type of its config: called with that and the stage's directory."""
 
 

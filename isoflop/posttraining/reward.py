@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,35 +32,12 @@ from isoflop.posttraining.formats.read import read_rankings
 from isoflop.posttraining.formats.tally import Tally
 from isoflop.posttraining.rows import held_out
 from isoflop.posttraining.scoring import RewardModel
-from isoflop.posttraining.settings import StageConfig
+from isoflop.posttraining.settings import RewardConfig
 from isoflop.posttraining.stage import perform
 from isoflop.posttraining.task import Sums, open_model
 from isoflop.progress import Report, silent
 from isoflop.training.needle import wilson
 from isoflop.training.ranks import Ranks
-
-
-@dataclass(frozen=True)
-class RewardConfig(StageConfig):
-    """Reward modelling on rankings.
-
-    Attributes:
-        data: files of preferences or rankings, relative to the stage's directory or absolute.
-        centring: weight of (r_better + r_worse)² in a pair's loss.
-    """
-
-    kind: ClassVar[str] = "reward"
-
-    data: tuple[str, ...] = ()
-    centring: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse a stage without data."""
-        super().__post_init__()
-        if not self.data or self.centring < 0:
-            raise ValueError(
-                f"a reward model needs data: files of preferences; and centring of 0 or more, not {self.centring}"
-            )
 
 
 def train_reward(config: RewardConfig, path: Path, report: Report = silent) -> dict[str, Any]:
@@ -170,8 +146,8 @@ class RewardTraining:
         return self.learner.files()
 
     def summary(self) -> dict[str, Any]:
-        """Rankings that were too long, and what was read."""
-        return {"dropped": self.dropped, "read": self.tally.to_json()}
+        """What was read, and rankings that were too long."""
+        return {"data": str(self.tally), "dropped": self.dropped}
 
 
 class Pairs(NamedTuple):

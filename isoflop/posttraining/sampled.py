@@ -75,6 +75,14 @@ class Sampled:
             return None
         return Conversation((*self.prompt, Message("assistant", ordered[0].text)))
 
+    def any_answer(self, seed: int) -> Conversation | None:
+        """The prompt with one of the answers that came to an end, drawn by ``seed``; None where none did."""
+        whole = [sample for sample in self.samples if sample.whole]
+        if not whole:
+            return None
+        drawn = min(range(len(whole)), key=lambda n: derive_key(seed, "any answer", self.place, n))
+        return Conversation((*self.prompt, Message("assistant", whole[drawn].text)))
+
     def preference(self, margin: float) -> Ranking | None:
         """The best answer over the worst; None where nothing tells them apart.
 

@@ -85,7 +85,8 @@ class SFTConfig(StageConfig):
     """Supervised fine-tuning on conversations.
 
     Attributes:
-        data: files of conversations.
+        data: files of conversations, in any of the known formats.
+        columns: others' names for the fields of a row, such as "prompt=question,answer=response".
         replay: folders of prepared tokens, whose plain text is learnt from as well.
         replay_share: share of all trained tokens that are plain text's.
     """
@@ -93,6 +94,7 @@ class SFTConfig(StageConfig):
     kind: ClassVar[str] = "sft"
 
     data: tuple[str, ...] = field(default=(), metadata=PATH)
+    columns: str = ""
     replay: tuple[str, ...] = field(default=(), metadata=PATH)
     replay_share: float = 0.1
 
@@ -103,6 +105,29 @@ class SFTConfig(StageConfig):
             raise ValueError("fine-tuning needs data: files of conversations")
         if not 0 < self.replay_share < 1:
             raise ValueError(f"replay_share is a share between 0 and 1, not {self.replay_share}")
+
+
+@dataclass(frozen=True)
+class RewardConfig(StageConfig):
+    """Reward modelling on rankings.
+
+    Attributes:
+        data: files of preferences or rankings.
+        centring: weight of (r_better + r_worse)² in a pair's loss.
+    """
+
+    kind: ClassVar[str] = "reward"
+
+    data: tuple[str, ...] = field(default=(), metadata=PATH)
+    centring: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a stage without data."""
+        super().__post_init__()
+        if not self.data or self.centring < 0:
+            raise ValueError(
+                f"a reward model needs data: files of preferences; and centring of 0 or more, not {self.centring}"
+            )
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ as in common trainers; but whatever a batch was cut into, every token of it coun
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from isoflop.posttraining.chat import Chat, Kind
-from isoflop.posttraining.conversation import Conversation, Message
+from isoflop.posttraining.chat import TRAINED, Chat
+from isoflop.posttraining.conversation import Conversation
+from isoflop.posttraining.formats import FIELDS, Tally, read_conversations
+from isoflop.posttraining.formats.columns import parse
 from isoflop.posttraining.replay import replayed
 from isoflop.posttraining.rows import Example, Fitted, Rows, fingerprint, held_out, lay, row_length
 from isoflop.posttraining.settings import SFTConfig
@@ -31,8 +32,6 @@ from isoflop.progress import Report, silent
 from isoflop.tokens.packing import PADDING, Ints
 from isoflop.training.loss import Terms, capped, chunk_rows, losses
 from isoflop.training.ranks import Ranks
-
-TRAINED = (Kind.ANSWER, Kind.END)
 
 
 def sft(config: SFTConfig, path: Path, report: Report = silent) -> dict[str, Any]:
@@ -55,9 +54,10 @@ class FineTuning:
         self.model, self.tokenizer = open_model(config, path)
         self.learner = self.model
         chat = Chat(self.tokenizer)
-        files = [Path(os.path.normpath(path / name)) for name in config.data]
+        files, self.tally = [Path(os.path.normpath(path / name)) for name in config.data], Tally()
+        read = read_conversations(files, self.tally, columns=parse(config.columns, FIELDS))
         context = config.context or self.model.shape.context
-        self.fitted = Fitted.of([example_of(chat, talk) for talk in read_messages(files)], context)
+        self.fitted = Fitted.of([example_of(chat, placed.value) for placed in read], context)
         talks = self.fitted.examples
         self.length = row_length(max(example.size for example in talks), context)
         apart = held_out([example.prompt_hash for example in talks], config.validation)
@@ -112,8 +112,13 @@ class FineTuning:
         return Chat(self.tokenizer).files
 
     def summary(self) -> dict[str, Any]:
-        """Conversations that were cut or dropped, and pieces of plain text."""
-        return {"cut": self.fitted.cut, "dropped": self.fitted.dropped, "replayed": len(self.replayed)}
+        """What was read, conversations that were cut or dropped, and pieces of plain text."""
+        return {
+            "data": str(self.tally),
+            "cut": self.fitted.cut,
+            "dropped": self.fitted.dropped,
+            "replayed": len(self.replayed),
+        }
 
 
 def example_of(chat: Chat, conversation: Conversation) -> Example:
@@ -135,15 +140,3 @@ def scored(hidden: Tensor, head: Tensor, targets: Tensor, cap: float) -> tuple[T
         nats += F.cross_entropy(logits, aims, reduction="sum", ignore_index=PADDING)
         right += (logits.argmax(-1) == aims).sum()
     return nats, right
-
-
-def read_messages(files: Sequence[Path]) -> Iterator[Conversation]:
-    """The conversations of JSONL files with a list of messages a line."""
-    for file in files:
-        with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    messages = json.loads(line)["messages"]
-                    yield Conversation(tuple(Message(m["role"], m["content"]) for m in messages))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ValueError(f"{file}:{number} is no conversation: {error}") from None

@@ -201,24 +201,21 @@ class Stage:
             checkpoint.write(self.run.path, self.progress, contents)
             checkpoint.retain(self.run.path, lambda _: False)
 
-    def summarise(self) -> dict[str, Any]:
-        """What the stage achieved and cost."""
-        figures = {name: value for name, value in self.last.items() if value is None or math.isfinite(value)}
-        return (
-            figures
-            | {
-                "stage": self.config.kind,
-                "model": self.config.model,
-                "steps": self.progress.step,
-                "examples": self.total,
-                "epochs": self.config.epochs,
-                "tokens": self.progress.tokens,
-                "targets": self.targets,
-                "flops": self.flops,
-                "seconds": round(self.progress.seconds, 3),
-                "held_out": len(self.task.held_out),
-                "precision": str(self.task.model.compute).removeprefix("torch."),
-                "compiled": self.task.model.compiled,
-            }
-            | self.task.summary()
-        )
+    def summarise(self, measured: dict[str, Any]) -> dict[str, Any]:
+        """What the stage achieved, as was ``measured`` at its end, and what it cost."""
+        return {
+            **{name: value for name, value in measured.items() if math.isfinite(value)},
+            "stage": self.config.kind,
+            "model": self.config.model,
+            "steps": self.progress.step,
+            "examples": self.total,
+            "epochs": self.config.epochs,
+            "tokens": self.progress.tokens,
+            "targets": self.targets,
+            "flops": self.flops,
+            "seconds": round(self.progress.seconds, 3),
+            "held_out": len(self.task.held_out),
+            "precision": str(self.task.model.compute).removeprefix("torch."),
+            "compiled": self.task.model.compiled,
+            **self.task.summary(),
+        }
