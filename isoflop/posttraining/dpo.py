@@ -155,7 +155,7 @@ class Preferring:
             "rejected_tokens": compared[own.worst].sum(),
             "chosen_shift": shift[own.best].sum(),
             "rejected_shift": shift[own.worst].sum(),
-            "kl": (torch.expm1(-moved) + moved).sum(),
+            "kl": (moved.square() / 2).sum(),
             "tokens": lengths.sum(),
             "right": (h > 0).float().sum(),
             "pairs": torch.ones_like(h).sum(),
@@ -170,8 +170,8 @@ class Preferring:
         """Means over rankings, and what became of the responses' likelihoods.
 
         ``chosen_log_p`` is nats a response, ``…_token`` nats a token, ``…_shift`` that against the reference;
-        ``kl`` is Schulman's estimate e^−d − 1 + d, d = ln π/ref, per token of the responses: of the divergence from
-        the reference where they were drawn from the model, else only of how far it moved on them.
+        ``kl`` is Schulman's second estimate, d²/2 with d = ln π/ref, per token of the responses: of the divergence
+        from the reference where they were drawn from the model, else only of how far it moved on them.
         """
         found = {name: sums[name] / weight for name in MEANS}
         for name in ("chosen", "rejected"):
