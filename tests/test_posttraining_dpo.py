@@ -33,7 +33,9 @@ from isoflop.posttraining.reference import FILE
 from isoflop.posttraining.responses import Responses
 from isoflop.posttraining.settings import DPOConfig, Preference
 from isoflop.posttraining.stage import Stage
+from isoflop.progress import silent
 from isoflop.tokens.manifest import TOKENIZER
+from isoflop.training.ranks import Ranks
 from isoflop.training.run import Run
 
 SHAPE = Shape(2, 32, 4, 2, 64, 300, context=128)
@@ -71,7 +73,14 @@ def config_of(base: Path, data: Path, **changes: Any) -> DPOConfig:
 
 def stage_of(config: DPOConfig, path: Path) -> Stage:
     path.mkdir(parents=True, exist_ok=True)
-    return Stage(config, Preferring(config, path), Run(path))
+    return Stage(config, begun(config, path), Run(path))
+
+
+def begun(config: DPOConfig, path: Path) -> Preferring:
+    """The task of a stage that may take its first step."""
+    task = Preferring(config, path)
+    task.begin(Ranks(), silent)
+    return task
 
 
 def apart_from_reference(stage: Stage) -> Stage:
@@ -254,14 +263,14 @@ def test_a_stage_that_was_stopped_ends_with_the_same_bits(
 
 def test_reference_of_another_model_is_refused(base: Path, data: Path, tmp_path: Path) -> None:
     config = config_of(base, data)
-    Preferring(config, tmp_path)
+    begun(config, tmp_path)
     asked = (tmp_path / FILE).read_bytes()
-    Preferring(config, tmp_path)
+    begun(config, tmp_path)
     assert (tmp_path / FILE).read_bytes() == asked
     other = Llama(SHAPE).initialise(1)
     export_ours(Held(other), tmp_path / "other", beside={TOKENIZER: (base / TOKENIZER).read_bytes()})
     with pytest.raises(ValueError, match="of another model or other examples"):
-        Preferring(replace(config, model=str(tmp_path / "other")), tmp_path)
+        begun(replace(config, model=str(tmp_path / "other")), tmp_path)
 
 
 def test_ends_are_compared_only_where_asked_and_all_pairs_count_once(base: Path) -> None:

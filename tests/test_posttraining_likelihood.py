@@ -32,6 +32,7 @@ def test_values_and_gradients_equal_the_plain_ones(rows: int, vocab: int, elemen
     results = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CHUNK_ELEMENTS", elements)
+        patch.setattr(module, "LEAST_ROWS", 1)
         for dtype, function in ((torch.float32, log_likelihoods), (torch.float64, plain)):
             hidden, head, targets = drawn(rows, vocab, torch.float64, 2.0)
             h, w = (t.to(dtype).detach().requires_grad_() for t in (hidden, head))
@@ -45,6 +46,7 @@ def test_values_and_gradients_equal_the_plain_ones(rows: int, vocab: int, elemen
 @pytest.mark.parametrize("cap", [0.0, 2.0])
 def test_gradient_is_that_of_finite_differences(cap: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK_ELEMENTS", 30)
+    monkeypatch.setattr(module, "LEAST_ROWS", 1)
     hidden, head, targets = drawn(7, 11, torch.float64)
     assert torch.autograd.gradcheck(lambda h, w: log_likelihoods(h, w, targets, cap), (hidden, head))
 
@@ -65,6 +67,7 @@ def test_all_logits_are_never_there(
     peak_bytes: Callable[[Callable[[], object]], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHUNK_ELEMENTS", 1 << 14)
+    monkeypatch.setattr(module, "LEAST_ROWS", 1)
     hidden, head, targets = drawn(1024, 512, torch.float32)
 
     def peak(function: Callable[..., torch.Tensor]) -> int:

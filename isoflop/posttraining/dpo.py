@@ -40,6 +40,7 @@ from isoflop.posttraining.stage import perform
 from isoflop.posttraining.task import Sums, open_model
 from isoflop.progress import Report, silent
 from isoflop.tokens.packing import Ints, ranges
+from isoflop.training.ranks import Ranks
 
 MEANS = ("loss", "preference", "nll", "margin", "accuracy", "chosen_reward", "rejected_reward")
 """Figures that are means over rankings."""
@@ -72,7 +73,7 @@ class Preferring:
     held_out: Ints
 
     def __init__(self, config: DPOConfig, path: Path) -> None:
-        self.config = config
+        self.config, self.path = config, path
         self.model, self.tokenizer = open_model(config, path)
         self.learner = self.model
         files = [Path(os.path.normpath(path / name)) for name in config.data]
@@ -95,16 +96,22 @@ class Preferring:
         self.counts = np.array([sum(map(len, tree.responses)) for tree in self.trees])
         self.starts = np.cumsum(self.counts) - self.counts
         self.reference = torch.zeros(int(self.counts.sum()), device=self.model.embedding.device)
-        self.reference = reference(path, self.model, self.fingerprint, self.ask).to(self.reference.device)
         self.shifts: list[float] = []
 
+    def begin(self, ranks: Ranks, report: Report) -> None:
+        """Ask the reference, which the model still is."""
+        found = reference(self.path, self.model, self.fingerprint, partial(self.ask, report), ranks)
+        self.reference = found.to(self.reference.device)
+
     @torch.no_grad()
-    def ask(self, rank: int, count: int) -> Tensor:
-        """What the model says now of every token of all responses, in the order of examples; zeros of others' ranks."""
-        found = torch.zeros_like(self.reference)
-        rows = packed(self.sizes, self.length)[rank::count]
+    def ask(self, report: Report, ranks: Ranks) -> Tensor:
+        """What the model says of every token of all responses, in the order of examples: this rank's share of it."""
+        found, rows = torch.zeros_like(self.reference), packed(self.sizes, self.length)[ranks.rank :: ranks.count]
+        done = 0
         for piece in pieces(rows, self.config.micro_tokens // self.length):
             found[self.places(piece)] = self.micro_batch(piece).responses.likelihoods(self.model)
+            done += len(piece)
+            report("reference", done, len(rows))
         return found
 
     def places(self, rows: Sequence[Sequence[int]]) -> Tensor:
@@ -147,7 +154,7 @@ class Preferring:
             "rejected_tokens": compared[own.worst].sum(),
             "chosen_shift": shift[own.best].sum(),
             "rejected_shift": shift[own.worst].sum(),
-            "kl": (torch.expm1(-moved) + moved).sum(),
+            "kl": (moved.square() / 2).sum(),
             "tokens": lengths.sum(),
             "right": (h > 0).float().sum(),
             "pairs": torch.ones_like(h).sum(),
@@ -162,8 +169,8 @@ class Preferring:
         """Means over rankings, and what became of the responses' likelihoods.
 
         ``chosen_log_p`` is nats a response, ``…_token`` nats a token, ``…_shift`` that against the reference;
-        ``kl`` is Schulman's estimate e^−d − 1 + d, d = ln π/ref, per token of the responses: of the divergence from
-        the reference where they were drawn from the model, else only of how far it moved on them.
+        ``kl`` is Schulman's second estimate, d²/2 with d = ln π/ref, per token of the responses: of the divergence
+        from the reference where they were drawn from the model, else only of how far it moved on them.
         """
         found = {name: sums[name] / weight for name in MEANS}
         for name in ("chosen", "rejected"):
@@ -189,8 +196,8 @@ class Preferring:
             )
 
     def files(self) -> dict[str, bytes]:
-        """None."""
-        return {}
+        """The chat template, by which a model is known to answer in that format."""
+        return Chat(self.tokenizer).files
 
     def summary(self) -> dict[str, Any]:
         """What was read, and rankings that were too long."""

@@ -18,12 +18,16 @@ from torch import Tensor
 from isoflop.training.loss import CHUNK_ELEMENTS, capped
 
 
+LEAST_ROWS = 256
+"""Rows of a chunk at least: every chunk adds to the whole head's gradient, which few rows do not repay."""
+
+
 def log_likelihoods(hidden: Tensor, head: Tensor, targets: Tensor, cap: float = 0.0) -> Tensor:
     """ln p(target) of each row (rows,), in fp32 or better, of logits ``hidden @ headᵀ``, capped softly at ``cap``.
 
     hidden (rows, width), head (vocab, width), targets (rows,) ids.
     """
-    rows = max(1, CHUNK_ELEMENTS // head.shape[0])
+    rows = max(LEAST_ROWS, CHUNK_ELEMENTS // head.shape[0])
     return ChunkedLikelihoods.apply(hidden, head, targets, cap, rows)  # type: ignore[no-any-return,no-untyped-call]
 
 

@@ -23,17 +23,16 @@ FILE = "reference.safetensors"
 NAME = "log_likelihoods"
 
 
-def reference(folder: Path, model: Llama, examples: str, ask: Callable[[int, int], Tensor]) -> Tensor:
+def reference(folder: Path, model: Llama, examples: str, ask: Callable[[Ranks], Tensor], ranks: Ranks) -> Tensor:
     """What the model says, or said when the file in the stage's ``folder`` was written.
 
-    ``ask`` is called with this process's rank and their count and gives its share, zeros elsewhere; ``examples``
-    identifies them. Raises ValueError where the file is of another model or other examples.
+    ``ask`` gives this process's share of it among ``ranks``, zeros elsewhere; ``examples`` identifies them. Raises
+    ValueError where the file is of another model or other examples.
     """
     file, fingerprint = folder / FILE, f"{examples} {weights_fingerprint(model)}"
     if file.exists():
         return read(file, fingerprint)
-    ranks = Ranks.join(model.embedding.device)
-    found = ask(ranks.rank, ranks.count)
+    found = ask(ranks)
     ranks.add(found)
     if ranks.leads:
         with disk_errors(file):

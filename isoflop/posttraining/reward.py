@@ -37,6 +37,7 @@ from isoflop.posttraining.stage import perform
 from isoflop.posttraining.task import Sums, open_model
 from isoflop.progress import Report, silent
 from isoflop.training.needle import wilson
+from isoflop.training.ranks import Ranks
 
 
 def train_reward(config: RewardConfig, path: Path, report: Report = silent) -> dict[str, Any]:
@@ -93,6 +94,9 @@ class RewardTraining:
         tally = Tally()
         rankings = [found.value for found in read_rankings(files, tally)]
         return cls(config, RewardModel(model, tokenizer).initialise(config.seed), rankings, tally)
+
+    def begin(self, ranks: Ranks, report: Report) -> None:
+        """Nothing."""
 
     def micro_batch(self, rows: Sequence[Sequence[int]]) -> Micro:
         """The rows on the model's device."""

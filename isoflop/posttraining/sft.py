@@ -31,6 +31,7 @@ from isoflop.posttraining.task import Sums, open_model
 from isoflop.progress import Report, silent
 from isoflop.tokens.packing import PADDING, Ints
 from isoflop.training.loss import Terms, capped, chunk_rows, losses
+from isoflop.training.ranks import Ranks
 
 
 def sft(config: SFTConfig, path: Path, report: Report = silent) -> dict[str, Any]:
@@ -76,6 +77,9 @@ class FineTuning:
         folders = [Path(os.path.normpath(path / folder)) for folder in config.replay]
         parts = [replayed(folder, self.tokenizer, self.length, wanted, config.seed) for folder in folders]
         return [example for part in parts for example in part]
+
+    def begin(self, ranks: Ranks, report: Report) -> None:
+        """Nothing."""
 
     def micro_batch(self, rows: Sequence[Sequence[int]]) -> Rows:
         """The rows on the model's device."""

@@ -49,13 +49,14 @@ def perform(config: StageConfig, path: Path, prepare: Callable[[], Task], report
     ranks = Ranks.join(device)
     with locked(path / ".lock") if ranks.leads else nullcontext():
         ranks.wait(device)  # until the files are the leader's
-        stage = Stage(config, prepare(), run, ranks)
+        task = prepare()
+        task.begin(ranks, report)
+        stage = Stage(config, task, run, ranks)
         stage.resume()
         with interruptible() as stopped:
             measured = loop(stage, stopped, report)
         summary = stage.summarise(measured)
         if ranks.leads:
-            task = stage.task
             add_ours(Held(task.model), path, beside=files(config, task))
             run.finish(summary)
             shutil.rmtree(path / "checkpoints", ignore_errors=True)
