@@ -15,9 +15,11 @@ from isoflop.inference.load import load_model
 from isoflop.model.llama import Llama
 from isoflop.model.lora import attach
 from isoflop.posttraining.settings import StageConfig
+from isoflop.progress import Report
 from isoflop.tokens.packing import Ints
 from isoflop.tokens.tokenizer import Tokenizer
 from isoflop.training.hardware import device_for, precision_for
+from isoflop.training.ranks import Ranks
 
 Sums = Mapping[str, Tensor]
 """Scalars by name that add up over micro-batches."""
@@ -79,6 +81,10 @@ class Task(Protocol):
     @property
     def measured(self) -> tuple[str, ...]:
         """Names of what :meth:`measure` adds up."""
+        ...
+
+    def begin(self, ranks: Ranks, report: Report) -> None:
+        """Do what must be done before the first step, or read what came of it then; ``ranks`` do it together."""
         ...
 
     def micro_batch(self, rows: Sequence[Sequence[int]]) -> Any:
