@@ -235,7 +235,13 @@ class Rounds:
             max_tokens=self.config.max_tokens,
             seed=derive_key(self.config.seed, out.name, number) % 2**31,
         )
-        rejection_sample(config, out, self.labelled(out))
+        found = rejection_sample(config, out, self.labelled(out))
+        if not found["preferences"]:
+            raise ValueError(
+                f"in {out} no problem has both a right and a wrong answer, so there is nothing to prefer: "
+                f"{found['pass_1']:.1%} of answers are right; give pools of another level, more demonstrations, more "
+                f"training to the base, or a higher k"
+            )
         return out
 
     def preferred(self, number: int) -> list[Path]:

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from isoflop.training.loss import CHUNK_ELEMENTS, capped
 
-
 LEAST_ROWS = 256
 """Rows of a chunk at least: every chunk adds to the whole head's gradient, which few rows do not repay."""
 
