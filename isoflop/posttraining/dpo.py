@@ -63,7 +63,8 @@ class Preferring:
 
     told: tuple[str, ...] = (
         *MEANS,
-        *("chosen", "rejected", "chosen_tokens", "rejected_tokens", "chosen_shift", "rejected_shift", "kl", "tokens"),
+        *("chosen", "rejected", "chosen_tokens", "rejected_tokens"),
+        *("chosen_shift", "rejected_shift", "kl", "tokens"),
     )
     measured: tuple[str, ...] = (*told, "right", "pairs")
     learner: nn.Module
