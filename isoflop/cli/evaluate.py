@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from isoflop.evaluation.likelihood import Scorer
     from isoflop.evaluation.result import Result
     from isoflop.evaluation.tasks import Loaded, Setting
+    from isoflop.progress import Report
 
 DESCRIPTION = """Puts models to tasks: multiple choice, minimal pairs, last words, questions whose answers are checked,
 and texts to predict. Intervals are 95%; a difference is to the first model, on the same items.
@@ -121,10 +122,7 @@ def evaluate(a: Arguments, loaded: list[Loaded]) -> Results:
             setting = setting_of(a, scorer)
             own = results.setdefault(str(path), {})
             for task in loaded:
-                label = f"{path.name} {task.name}"
-                own[task.name] = task.run(
-                    scorer, setting, lambda _, done, total, label=label: report(label, done, total)
-                )
+                own[task.name] = task.run(scorer, setting, labelled(report, f"{path.name} {task.name}"))
                 if a.out is not None:
                     write_json(a.out, as_json(results))
     return results
@@ -146,6 +144,11 @@ def setting_of(a: Arguments, scorer: Scorer) -> Setting:
     chat = Chat(scorer.tokenizer)
     how = Answering(a.samples, a.max_tokens, Sampling(chosen), tuple(chat.stop_ids), (), a.seed)
     return Setting(how, 0, lambda text: tuple(chat.prompt((Message("user", text),))), a.stride)
+
+
+def labelled(report: Report, label: str) -> Report:
+    """Progress under a label of its own."""
+    return lambda _, done, total: report(label, done, total)
 
 
 def as_json(results: Results) -> Any:

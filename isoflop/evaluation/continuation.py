@@ -33,7 +33,7 @@ def complete(scorer: Scorer, pairs: Sequence[tuple[str, str]], report: Report = 
         "accuracy",
         {
             "accuracy": share(right),
-            "perplexity": Figure(*(raised(v) for v in (nats.value, nats.low, nats.high)), nats.count),
+            "perplexity": Figure(raised(nats.value), raised(nats.low), raised(nats.high), nats.count),
         },
         tuple(map(float, right)),
         counts={"contexts cut": sum(score.cut > 0 for score in scores)},

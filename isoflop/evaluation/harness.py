@@ -33,7 +33,7 @@ GENERATED = 256
 """Tokens that are generated where a task does not say how many, as the harness's own backend has it."""
 
 
-class Harness(TemplateLM):  # type: ignore[misc,no-any-unimported]
+class Harness(TemplateLM):  # type: ignore[misc]
     """The harness's interface over a scorer."""
 
     def __init__(self, scorer: Scorer) -> None:

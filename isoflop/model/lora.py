@@ -46,8 +46,9 @@ class Adapter(nn.Module):
 
     def forward(self, weight: Tensor) -> Adapted:
         """The matrix with these additions."""
-        downs = [cast(Addition, addition).a for addition in self.parts.values()]
-        return Adapted(weight, torch.cat(downs), self.scale * torch.block_diag(*self._ups()))
+        downs: list[Tensor] = [cast(Addition, addition).a for addition in self.parts.values()]
+        ups: Tensor = torch.block_diag(*self._ups())  # type: ignore[no-untyped-call]
+        return Adapted(weight, torch.cat(downs), self.scale * ups)
 
     def _ups(self) -> Iterator[Tensor]:
         """B of every part; of one that is not adapted, rows without columns."""
@@ -92,7 +93,7 @@ def additions(model: Llama) -> Iterator[tuple[str, Addition]]:
     """Every pair, by the Hugging Face name of the matrix that it adapts, without ``.weight``."""
     for theirs, span in spans(model.shape, HUGGING_FACE).items():
         path, _, name = span.ours.rpartition(".")
-        adapters = cast(Block, model.get_submodule(path)).adapters if path else {}
+        adapters = cast(Block, model.get_submodule(path)).adapters if path else nn.ModuleDict()
         if name in adapters and part_of(theirs) in (parts := cast(Adapter, adapters[name]).parts):
             yield theirs.removesuffix(".weight"), cast(Addition, parts[part_of(theirs)])
 

@@ -70,7 +70,8 @@ class Branches:
 
     def to(self, device: torch.device) -> Branches:
         """The same on a device."""
-        return Branches(*(t.to(device) for t in (self.tokens, self.documents, self.positions)), self.places)
+        tokens, documents, positions = (t.to(device) for t in (self.tokens, self.documents, self.positions))
+        return Branches(tokens, documents, positions, self.places)
 
     def last(self, states: Tensor) -> Tensor:
         """The states (responses, width) of every response's last token, tree by tree."""
@@ -97,7 +98,8 @@ def lay_out(rows: Sequence[Sequence[Tree]], length: int) -> Branches:
                     own.append(Place(row, trunk, start, end))
                 start = end
             places.append(tuple(own))
-    return Branches(*map(torch.from_numpy, (tokens, documents, positions)), tuple(places))
+    tensors = [torch.from_numpy(array) for array in (tokens, documents, positions)]
+    return Branches(tensors[0], tensors[1], tensors[2], tuple(places))
 
 
 def room_for(sizes: Iterable[int]) -> int:

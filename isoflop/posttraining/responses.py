@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,7 +59,8 @@ class Responses(NamedTuple):
 
     def to(self, device: torch.device) -> Responses:
         """The same on a device."""
-        return Responses(*(part.to(device) for part in self))
+        moved: list[Any] = [part.to(device) for part in self]
+        return Responses(*moved)
 
     def likelihoods(self, model: Llama) -> Tensor:
         """ln p (tokens,) that the model gives every token, in fp32."""
