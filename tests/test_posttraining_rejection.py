@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from isoflop.cli import dispatch
 from isoflop.inference.decoder import Decoder
 from isoflop.inference.memory import container_memory, free_memory, rows_that_fit, system_memory
+from isoflop.inference.requests import Event
 from isoflop.interrupt import Interrupted
 from isoflop.model.export import export_ours
 from isoflop.model.llama import Llama
@@ -162,7 +163,7 @@ def test_a_stop_keeps_whole_chunks_and_the_same_command_goes_on(
 def test_ctrl_c_is_seen_between_tokens(models: Path) -> None:
     follow = rejection.watch(lambda: True, lambda *_: None, 10, 100)
     with pytest.raises(Interrupted, match="10 of 100"):
-        follow(rejection.Event(0, 0, 1, 0.0, "", None))
+        follow(Event(0, 0, 1, 0.0, "", None))
 
 
 def test_prompts_that_cannot_be_answered_are_counted_and_not_asked(models: Path, tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ def lay_out(rows: Sequence[Sequence[Tree]], length: int) -> Branches:
                     own.append(Place(row, trunk, start, end))
                 start = end
             places.append(tuple(own))
-    tensors = [torch.from_numpy(array) for array in (tokens, documents, positions)]
-    return Branches(tensors[0], tensors[1], tensors[2], tuple(places))
+    laid = [torch.from_numpy(array) for array in (tokens, documents, positions)]
+    return Branches(laid[0], laid[1], laid[2], tuple(places))
 
 
 def room_for(sizes: Iterable[int]) -> int:

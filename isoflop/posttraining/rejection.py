@@ -254,7 +254,7 @@ class Sampler:
 
     def request(self, one: Asked, kind: Sampling, samples: int) -> Request:
         """What the engine is asked; its seed is the prompt's own."""
-        seed = derive_key(self.config.seed, "prompt", repr(kind.temperature), *one.ids)
+        seed = derive_key(self.config.seed, "prompt", str(kind.temperature), *one.ids)
         return Request(one.ids, samples, self.config.max_tokens, kind, self.chat.stop_ids, seed=seed)
 
     def judged(self, asked: Sequence[Asked], found: Sequence[Sampled]) -> list[Sampled]:

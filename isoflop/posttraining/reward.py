@@ -23,7 +23,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import xxhash
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from isoflop.keys import derive_key
 from isoflop.posttraining.branches import Branches, Tree, lay_out, room_for
@@ -36,6 +37,7 @@ from isoflop.posttraining.settings import RewardConfig
 from isoflop.posttraining.stage import perform
 from isoflop.posttraining.task import Sums, open_model
 from isoflop.progress import Report, silent
+from isoflop.tokens.packing import Ints
 from isoflop.training.needle import wilson
 from isoflop.training.ranks import Ranks
 
@@ -65,10 +67,17 @@ class RewardTraining:
     told: tuple[str, ...] = ("nats", "accuracy", "margin")
     measured: tuple[str, ...] = (*told, "pairs", "right", "shorter", "shorter_right", "longer", "longer_right")
 
+    learner: nn.Module
+    sizes: Ints
+    weights: NDArray[np.float64]
+    training: Ints
+    held_out: Ints
+
     def __init__(
         self, config: RewardConfig, learner: RewardModel, rankings: Sequence[Ranking], tally: Tally | None = None
     ) -> None:
-        self.learner, self.model, self.tokenizer = learner, learner.llama, learner.chat.tokenizer
+        self.learner = self.reward = learner
+        self.model, self.tokenizer = learner.llama, learner.chat.tokenizer
         self.centring, self.tally = config.centring, tally or Tally()
         context = config.context or self.model.shape.context
         encoded = [learner.tree(ranking.prompt, ranking.responses) for ranking in rankings]
@@ -102,18 +111,18 @@ class RewardTraining:
         """The rows on the model's device."""
         chosen = [[self.examples[number] for number in row] for row in rows]
         branches = lay_out([[example.tree for example in row] for row in chosen], self.length)
-        return Micro(branches.to(self.learner.score.device), tuple(example.best for row in chosen for example in row))
+        return Micro(branches.to(self.reward.score.device), tuple(example.best for row in chosen for example in row))
 
     def objective(self, micro: Micro) -> tuple[Tensor, Sums]:
         """The summed losses of the rankings, in nats and with what centring asks."""
-        pairs = Pairs.of(self.learner.rewards(micro.branches), micro)
+        pairs = Pairs.of(self.reward.rewards(micro.branches), micro)
         nats = pairs.mean(-F.logsigmoid(pairs.margin))
         told = {"nats": nats, "accuracy": pairs.mean((pairs.margin > 0).float()), "margin": pairs.mean(pairs.margin)}
         return nats + self.centring * pairs.mean(pairs.total.square()), {k: v.detach() for k, v in told.items()}
 
     def measure(self, micro: Micro) -> Sums:
         """The same, and pairs that are ordered right: all, and by whether the better response is the shorter one."""
-        pairs = Pairs.of(self.learner.rewards(micro.branches).detach(), micro)
+        pairs = Pairs.of(self.reward.rewards(micro.branches).detach(), micro)
         right, margin = (pairs.margin > 0).float(), pairs.margin
         shorter, longer = (pairs.longer < 0).float(), (pairs.longer > 0).float()
         return {
@@ -143,7 +152,7 @@ class RewardTraining:
 
     def files(self) -> dict[str, bytes]:
         """The vector."""
-        return self.learner.files()
+        return self.reward.files()
 
     def summary(self) -> dict[str, Any]:
         """What was read, and rankings that were too long."""
