@@ -81,6 +81,17 @@ def test_a_prompt_and_an_answer_are_the_conversation() -> None:
     assert whole.kinds.count(Kind.HEADER) == len(chat.header("assistant"))
 
 
+def test_an_answer_that_is_not_to_be_learned_is_given_as_it_stands() -> None:
+    chat = Chat(tokenizer())
+    talk = [Message("user", "say"), Message("assistant", "law"), Message("user", "12"), Message("assistant", "model")]
+    whole = chat.encode(talk)
+    partly = chat.encode([talk[0], Message("assistant", "law", learned=False), *talk[2:]])
+    last = len(chat.header("assistant")) + len(chat.answer("model").ids)
+    assert partly.ids == whole.ids
+    assert partly.kinds[-last:] == whole.kinds[-last:]
+    assert set(partly.kinds[:-last]) == {Kind.GIVEN}
+
+
 def test_a_tokenizer_without_the_tokens_is_refused_with_what_to_do() -> None:
     backend = tokenizers.Tokenizer.from_str(tokenizer()._backend.to_str())
     bare = tokenizers.Tokenizer(backend.model)

@@ -199,6 +199,13 @@ class TestTerminal:
         assert json.loads(capsys.readouterr().out)["message"] == "the\nland\n"
 
 
+def test_what_a_model_writes_cannot_act_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "a\x1b[31m\r\n\tb\x9b é\u200d"
+    assert command.shown(said) == said  # no terminal here
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert command.shown(said) == "a\\x1b[31m\\x0d\n\tb\\x9b é\u200d"
+
+
 class TestTheMark:
     def test_a_model_without_a_template_is_warned_of_once(
         self, tokenizer: Tokenizer, model: Llama, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -143,6 +143,13 @@ class TestFormats:
         assert one.messages[2].content == call
         assert one.messages[0].content.endswith('[{"name": "add"}]')
 
+    def test_a_message_of_no_weight_is_not_learned_and_is_written_so(self, tmp_path: Path) -> None:
+        row = {"messages": [USER, {**BAD, "weight": 0}, USER, {**ASSISTANT, "weight": 1}]}
+        (found,) = read_conversations([written(tmp_path, [row])])
+        assert [message.learned for message in found.value.messages] == [True, False, True, True]
+        write_rows(tmp_path / "again.jsonl", [found.value])
+        assert [one.value for one in read_conversations([tmp_path / "again.jsonl"])] == [found.value]
+
 
 class TestBadRows:
     def test_each_is_counted_with_its_reason_and_place_and_skipped(self, tmp_path: Path) -> None:
@@ -161,6 +168,7 @@ class TestBadRows:
             "an empty answer": {"prompt": "x", "completion": " \n"},
             "an empty message of the user": {"prompt": "", "completion": "x"},
             "no answer": {"messages": [USER]},
+            "a weight of 0.5, which is neither 0 nor 1": {"messages": [USER, {**ASSISTANT, "weight": 0.5}]},
             "a message with image_url, which is no text": {
                 "messages": [{"role": "user", "content": [{"type": "image_url"}]}]
             },
@@ -175,7 +183,7 @@ class TestBadRows:
         for line, reason in enumerate(bad, 3):
             (where,) = [places for found, places in tally.places.items() if reason in found]
             assert where == [f"{path}:{line}"], reason
-        assert tally.malformed == 8
+        assert tally.malformed == 9
         assert "broken JSON" in str(tally)
         assert json.loads(json.dumps(tally.to_json()))["kept"] == 1
 

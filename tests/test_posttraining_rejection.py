@@ -209,6 +209,9 @@ def test_command_says_what_was_kept(models: Path, tmp_path: Path, capsys: pytest
     said = capsys.readouterr().out
     assert "48 answers to 24 prompts" in said
     assert "prompts with a right one among 2: " in said
+    assert dispatch(["sample", *arguments, "--out", str(tmp_path / "dry"), "--dry-run"]) == 0
+    assert "at most 288 to write, 64 answers at once" in capsys.readouterr().out
+    assert not (tmp_path / "dry").exists()
     assert dispatch(["sample", str(models / "policy"), "--out", str(tmp_path / "none")]) == 1
     assert "nothing to ask" in capsys.readouterr().err
 

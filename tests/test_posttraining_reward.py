@@ -17,6 +17,7 @@ from torch import Tensor
 from isoflop.model.export import export_ours
 from isoflop.model.llama import Llama
 from isoflop.model.source import Held
+from isoflop.planning.lora import Lora
 from isoflop.planning.shape import Shape
 from isoflop.posttraining.branches import Tree, lay_out, room_for
 from isoflop.posttraining.conversation import Message, Ranking
@@ -115,7 +116,9 @@ def test_loss_and_gradients_are_the_derivations(task: RewardTraining, tmp_path: 
     objective, told = task.objective(task.micro_batch([[0, 2], [1]]))
     task.learner.zero_grad()
     (objective / len(RANKINGS)).backward()
-    assert task.figures({k: float(v) for k, v in told.items()}, 3.0)["loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert task.figures({k: float(v) for k, v in told.items()}, 3.0)["loss"] == pytest.approx(
+        float(expected.detach()), rel=1e-5
+    )
     pairs = [
         (task.learner.score.grad, other.score.weight.grad[0]),
         (task.learner.llama.norm.grad, other.model.norm.weight.grad),
@@ -187,6 +190,29 @@ def test_a_stage_learns_what_is_preferred_and_its_folder_scores_alike(start: Pat
     assert good > bad
     assert good > again
     assert model.score_answers([asked("law")], ["bad"])[0] == pytest.approx(again, abs=1e-5)
+
+
+def test_adapters_and_the_vector_alone_are_trained_where_adapters_are_asked_for(start: Path, tmp_path: Path) -> None:
+    data = preferences(tmp_path / "data.jsonl", 60)
+    config = RewardConfig(
+        model=str(start),
+        data=(str(data),),
+        batch=30,
+        rate=0.02,
+        epochs=4,
+        validation=0.2,
+        compile="never",
+        lora=Lora(rank=4),
+    )
+    task = RewardTraining.read(config, tmp_path)
+    names = {name for name, parameter in task.learner.named_parameters() if parameter.requires_grad}
+    assert "score" in names
+    assert all("adapters" in name for name in names - {"score"})
+    summary = train_reward(config, tmp_path / "reward")
+    assert summary["validation_loss"] < 0.6
+    before, after = loaded(start)[0], RewardModel.load(tmp_path / "reward").llama
+    assert torch.equal(before.embedding, after.embedding)
+    assert not torch.equal(before.blocks[0].qkv, after.blocks[0].qkv)
 
 
 def test_measurement_counts_pairs_by_length(task: RewardTraining) -> None:

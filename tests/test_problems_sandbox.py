@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from isoflop.problems import sandbox
 from isoflop.problems.confine import ALLOW, ANY_BIT, CALLS, EQUAL, LOAD, NUMBER, REFUSE, RETURN, WRITING, instructions
 from isoflop.problems.sandbox import Limits, run, run_all
 
-SHORT = Limits(seconds=1.0)
+AMPLE = Limits(seconds=20.0)  # none of these may end by the clock, however busy the machine
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own protections are Linux's")
 
 
@@ -90,15 +91,15 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
     ],
 )
 def test_a_program_that_fails_says_why(program: str, error: str) -> None:
-    outcome = run(program, SHORT)
+    outcome = run(program, AMPLE)
     assert outcome.status == "failed"
     assert error in outcome.errors
 
 
 def test_a_crash_is_an_outcome() -> None:
-    assert run("import ctypes; ctypes.string_at(0)", SHORT).status == "killed"
+    assert run("import ctypes; ctypes.string_at(0)", AMPLE).status == "killed"
     deep = "import sys; sys.setrecursionlimit(10**9)\nclass A:\n    def __repr__(self): return repr([self])\nrepr(A())"
-    assert run(deep, SHORT).status in ("killed", "failed", "timeout")
+    assert run(deep, Limits(seconds=1)).status in ("killed", "failed", "timeout")
 
 
 def test_a_program_sees_no_environment_and_an_empty_folder() -> None:
@@ -135,7 +136,7 @@ def test_a_program_sees_no_environment_and_an_empty_folder() -> None:
 def test_what_is_more_than_computing_is_refused(attempt: str) -> None:
     if sandbox.weaknesses():
         pytest.skip(f"this kernel lets programs {', '.join(sandbox.weaknesses())}")
-    outcome = run(attempt, SHORT)
+    outcome = run(attempt, AMPLE)
     assert outcome.status == "failed", outcome
     assert "Error" in outcome.errors
 
@@ -145,15 +146,45 @@ def test_what_is_more_than_computing_is_refused(attempt: str) -> None:
 def test_files_of_the_machine_cannot_be_read(path: str) -> None:
     if "read files" in sandbox.weaknesses():
         pytest.skip("this kernel has no Landlock")
-    assert run(f"print(open({path!r}, 'rb').read())", SHORT).status == "failed"
+    assert run(f"print(open({path!r}, 'rb').read())", AMPLE).status == "failed"
 
 
-@LINUX
-def test_weaknesses_are_found_by_trying(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    naked = tmp_path / "naked.py"
-    naked.write_text("exec(open('program.py').read())")
-    monkeypatch.setattr(sandbox, "INSIDE", naked)
+@pytest.fixture
+def unprotected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The sandbox as it is where the kernel protects nothing."""
+    room = tmp_path / "isoflop" / "problems"
+    room.mkdir(parents=True)
+    room.joinpath("warden.py").write_text(Path(sandbox.__file__).with_name("warden.py").read_text())
+    room.joinpath("confine.py").write_text("def confine(memory, seconds): pass")
+    monkeypatch.setattr(sandbox, "PACKAGES", tmp_path)
+    sandbox.dismiss_all()
+    yield
+    sandbox.dismiss_all()
+
+
+@pytest.mark.usefixtures("unprotected")
+def test_weaknesses_are_found_by_trying() -> None:
     assert set(sandbox.weaknesses.__wrapped__()) == set(sandbox.ATTEMPTS)
+
+
+@pytest.mark.usefixtures("unprotected")
+def test_where_nothing_is_protected_what_a_program_started_is_killed_and_its_warden_replaced(tmp_path: Path) -> None:
+    outlives = tmp_path / "outlives"
+    later = f"import os, time\nif not os.fork():\n    time.sleep(1)\n    open({str(outlives)!r}, 'w')"
+    assert run(later, Limits(seconds=0.5)).status == "timeout"  # the child still holds the pipes
+    assert run("import os; os.kill(os.getppid(), 9)").status == "killed"
+    assert run("print(1)").output == "1\n"
+    time.sleep(1.0)
+    assert not outlives.exists()
+
+
+def test_a_warden_ends_with_whoever_started_it() -> None:
+    warden = sandbox.Warden()
+    assert warden.process.stdin
+    assert warden.process.stdout
+    warden.process.stdin.close()
+    assert warden.process.wait(timeout=10) == 0
+    warden.process.stdout.close()
 
 
 def test_limits_in_which_nothing_could_run_are_refused() -> None:

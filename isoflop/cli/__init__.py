@@ -28,6 +28,7 @@ COMMANDS = {
     "align": "the rounds of post-training: reward model, rejection sampling, fine-tuning, DPO",
     "problems": "problems whose answers can be checked, and the check",
     "dpo": "a model trained on preferences, from what it says of better and worse responses",
+    "evaluate": "models side by side on tasks and texts, with intervals",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
     "ledger": "how often a mixture reads its sources, and how far it reaches",
@@ -41,9 +42,20 @@ COMMANDS = {
     "report": "the HTML report of an experiment",
 }
 
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "reward", "sample")
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "align", "sft")
-RESUMING = ("quickstart", "clean", "prepare", "train", "distil", "sweep", "mix", "sft", "dpo")
+RESUMING = (
+    "quickstart",
+    "clean",
+    "prepare",
+    "train",
+    "distil",
+    "sweep",
+    "mix",
+    "sft",
+    "reward",
+    "sample",
+    "dpo",
+    "align",
+)
 
 
 def usage() -> str:

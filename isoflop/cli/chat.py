@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 import tyro
 
@@ -130,12 +131,19 @@ def stream(dialogue: Dialogue, text: str) -> None:
     """Print the answer as it comes, and why it ended where that is not plain."""
     with closing(dialogue.ask(text)) as pieces:
         for piece in pieces:
-            print(piece, end="", flush=True)
+            print(shown(piece), end="", flush=True)
     print(flush=True)
     if dialogue.left_out:
         note(f"the context is full: answered without the first {dialogue.left_out} messages")
     if dialogue.finish == "length":
         note(f"cut off after {dialogue.max_tokens} tokens or at the end of the context")
+
+
+def shown(text: str) -> str:
+    """A text as a terminal may have it: controls, which could act there, by their code; a pipe gets all as it is."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(c if c in "\n\t" or category(c) != "Cc" else f"\\x{ord(c):02x}" for c in text)
 
 
 def note(text: str) -> None:

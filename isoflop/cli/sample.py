@@ -37,6 +37,7 @@ class Arguments:
         margin: Least difference of two rewards that makes a preference.
         seed: Chooses other answers.
         rows: Answers written at once at most; fewer where memory has no room.
+        dry_run: Read the prompts, say what would be asked, and do nothing.
         json: Print the summary as JSON.
     """
 
@@ -52,13 +53,14 @@ class Arguments:
     margin: float = 0.0
     seed: int = 0
     rows: int = 64
+    dry_run: bool = False
     json: bool = False
 
 
 def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop sample", description=DESCRIPTION)
-    from isoflop.posttraining.rejection import SampleConfig, rejection_sample
+    from isoflop.posttraining.rejection import SampleConfig, outlook, rejection_sample
     from isoflop.progress import console
 
     def inside(path: Path) -> str:
@@ -77,9 +79,23 @@ def main(arguments: list[str]) -> None:
         seed=a.seed,
         rows=a.rows,
     )
+    if a.dry_run:
+        seen = outlook(config, a.out)
+        print(json.dumps(seen) if a.json else foreseen(seen))
+        return
     with console() as report:
         summary = rejection_sample(config, a.out, report)
     print(json.dumps(summary) if a.json else told(summary, a.out))
+
+
+def foreseen(seen: dict[str, Any]) -> str:
+    """What would be asked, in words."""
+    skipped = "".join(f"; left out, {reason}: {count:,}" for reason, count in seen["skipped"].items())
+    return (
+        f"{seen['answers']:,} answers to {seen['prompts']:,} prompts{skipped}\n"
+        f"{seen['prompt_tokens']:,} tokens to read, at most {seen['answer_tokens_at_most']:,} to write, "
+        f"{seen['rows']} answers at once with a cache of {seen['cache_bytes'] / 1e6:.0f} MB"
+    )
 
 
 def told(summary: dict[str, Any], out: Path) -> str:

@@ -3,7 +3,8 @@
 The same network as ``model.llama``, written for reading: weights are cast to the compute type once, there is no
 gradient, and a step of one token a row attends by two batched products in which the query heads of a group share
 their keys without copying them. Several new tokens a row are a prompt (nothing before it: the library's causal
-kernel) or a continuation (a mask). Rows of one call may have different lengths.
+kernel), a continuation (a mask), or several continuations side by side that do not see each other (``branches``). Rows
+of one call may have different lengths.
 
 Costs: a step reads every weight once whatever the number of rows, which is why rows are worth having; on a CPU some
 thirty calls of the library a layer. Left out: mixtures of experts, tensor parallelism.
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from isoflop.inference.branches import Branches
 from isoflop.inference.cache import Cache
 from isoflop.inference.weights import LayerWeights, Matrix, layer_weights, matrix
 from isoflop.model.llama import Llama
@@ -45,20 +47,24 @@ class Decoder:
         return Cache(self.shape, rows, min(capacity, self.shape.context), self.dtype, self.device)
 
     @torch.no_grad()
-    def read(self, tokens: Tensor, cache: Cache) -> Tensor:
+    def read(self, tokens: Tensor, cache: Cache, branches: Branches | None = None) -> Tensor:
         """Read ``tokens`` (rows, time) after what the cache's first rows hold; returns states (rows, time, width).
 
         Lengths are the caller's to advance (:meth:`Cache.grow`). States are normalised, ready for :meth:`logits`.
+        With ``branches`` the tokens of a row are several continuations of it, and only these are in its cache then.
         """
         rows, time = tokens.shape
-        fresh = cache.longest == 0
-        positions = cache.lengths[:rows, None] + torch.arange(time, device=self.device)
-        cos, sin = self.cos[positions][:, :, None], self.sin[positions][:, :, None]
         live = cache.live(time)
-        bias = None if fresh else self.bias(positions, live)
+        slots = cache.lengths[:rows, None] + torch.arange(time, device=self.device)
+        positions, bias = slots, None
+        if branches is not None:
+            positions, bias = branches.positions, self.bias(~branches.visible(cache.lengths[:rows], live))
+        elif cache.longest > 0:
+            bias = self.bias(torch.arange(live, device=self.device) > slots[:, :, None])
+        cos, sin = self.cos[positions][:, :, None], self.sin[positions][:, :, None]
         x = F.embedding(tokens, self.embedding)
         for number, layer in enumerate(self.layers):
-            x = x + self.attend(number, self.normalise(x, layer.norm1), cos, sin, positions, live, bias, cache)
+            x = x + self.attend(number, self.normalise(x, layer.norm1), cos, sin, slots, live, bias, cache)
             gate, up = layer.gate_up(self.normalise(x, layer.norm2)).chunk(2, -1)
             x = x + layer.down(F.silu(gate) * up)
         return self.normalise(x, self.norm)
@@ -73,9 +79,8 @@ class Decoder:
         """RMSNorm over the last axis."""
         return F.rms_norm(x, x.shape[-1:], weight, self.shape.norm_eps)
 
-    def bias(self, positions: Tensor, live: int) -> Tensor:
-        """0 where the query at a position sees a slot, −∞ elsewhere: (rows, 1, time, live), for scores."""
-        hidden = torch.arange(live, device=self.device) > positions[:, :, None]
+    def bias(self, hidden: Tensor) -> Tensor:
+        """−∞ where a slot is ``hidden`` (rows, time, live) from a query, 0 elsewhere: (rows, 1, time, live)."""
         return torch.zeros(hidden.shape, dtype=self.dtype, device=self.device).masked_fill_(hidden, -torch.inf)[:, None]
 
     def attend(
@@ -84,7 +89,7 @@ class Decoder:
         x: Tensor,
         cos: Tensor,
         sin: Tensor,
-        positions: Tensor,
+        slots: Tensor,
         live: int,
         bias: Tensor | None,
         cache: Cache,
@@ -98,7 +103,7 @@ class Decoder:
             turned = self.normalise_heads(turned, layer.qk_norms)
         turned = (turned * cos + turned.roll(s.head_dim // 2, -1) * sin).to(self.dtype)
         q, k = torch.split(turned, [s.heads, s.kv_heads], 2)
-        cache.write(number, k, v, positions)
+        cache.write(number, k, v, slots)
         if bias is None and not s.attention_cap:
             q, k, v = (t.transpose(1, 2) for t in (q, k, v))
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=s.heads != s.kv_heads)
@@ -109,7 +114,9 @@ class Decoder:
         scores = (grouped @ keys.transpose(-2, -1)).view(rows, -1, time, live) * s.head_dim**-0.5
         if s.attention_cap:
             scores = s.attention_cap * torch.tanh(scores / s.attention_cap)
-        scores = scores + (self.bias(positions, live) if bias is None else bias)
+        if bias is None:
+            bias = self.bias(torch.arange(live, device=self.device) > slots[:, :, None])
+        scores = scores + bias
         weights = torch.softmax(scores, -1).view(rows, s.kv_heads, -1, live)
         mixed = (weights @ values).view(rows, s.heads, time, s.head_dim)
         return layer.out(mixed.transpose(1, 2).reshape(rows, time, s.width))

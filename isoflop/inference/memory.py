@@ -44,8 +44,12 @@ def container_memory(folder: Path = CGROUP) -> int:
         return 2**62
 
 
+def row_bytes(decoder: Decoder, tokens: int) -> int:
+    """Bytes of a cache's row of ``tokens`` tokens."""
+    shape = decoder.shape
+    return 2 * shape.layers * shape.kv_width * torch.finfo(decoder.dtype).bits // 8 * tokens
+
+
 def rows_that_fit(decoder: Decoder, tokens: int, most: int = 64) -> int:
     """Rows of ``tokens`` tokens each, at least one and at most ``most``, that caches have room for."""
-    shape = decoder.shape
-    row = 2 * shape.layers * shape.kv_width * torch.finfo(decoder.dtype).bits // 8 * tokens
-    return max(1, min(most, int(SHARE * free_memory(decoder.device)) // row))
+    return max(1, min(most, int(SHARE * free_memory(decoder.device)) // row_bytes(decoder, tokens)))

@@ -101,7 +101,7 @@ class Chat:
         ids, kinds = [self.tokenizer.bos], [Kind.GIVEN]
         for message in messages:
             header, said = self.header(message.role), self.answer(message.content)
-            own = message.role == "assistant"
+            own = message.role == "assistant" and message.learned
             ids += header + said.ids
             kinds += [Kind.HEADER if own else Kind.GIVEN] * len(header)
             kinds += said.kinds if own else [Kind.GIVEN] * len(said.ids)

@@ -11,10 +11,11 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 @dataclass(frozen=True)
 class Message:
-    """What one side says."""
+    """What one side says; an assistant's words that are not ``learned`` are given to a model like the others'."""
 
     role: Role
     content: str
+    learned: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a side that there is none of."""
@@ -24,7 +25,8 @@ class Message:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages in their order; what assistants say in it is what a model learns to say."""
+    """Messages in their order; what assistants say in it is what a model learns to say, unless it is a
+    message that is not to be learned."""
 
     messages: tuple[Message, ...]
 

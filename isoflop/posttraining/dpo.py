@@ -198,8 +198,8 @@ class Preferring:
             )
 
     def files(self) -> dict[str, bytes]:
-        """None."""
-        return {}
+        """The chat template, by which a model is known to answer in that format."""
+        return Chat(self.tokenizer).files
 
     def summary(self) -> dict[str, Any]:
         """What was read, and rankings that were too long."""

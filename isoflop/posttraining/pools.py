@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from isoflop.keys import derive_key
 from isoflop.problems.generators import ExhaustedError, Part, generate
@@ -26,12 +27,14 @@ class Pool:
 
 
 def drawn(pools: Sequence[Pool], count: int, seed: int, part: Part) -> list[Problem]:
-    """About ``count`` problems of the pools, all different, in an order that mixes them; fewer where a pool is small.
+    """``count`` problems of the pools, all different, in an order that mixes them; fewer where a pool is too small.
 
     More of the same begin, pool by pool, with the same.
     """
-    total = sum(pool.weight for pool in pools)
-    found = [problem for pool in pools for problem in members(pool, round(count * pool.weight / total), seed, part)]
+    ends = list(accumulate((pool.weight for pool in pools), initial=0.0))
+    edges = [round(count * end / ends[-1]) for end in ends]
+    shares = zip(pools, pairwise(edges), strict=True)
+    found = [problem for pool, (start, end) in shares for problem in members(pool, end - start, seed, part)]
     return sorted(found, key=lambda problem: derive_key(seed, "order", problem.prompt))
 
 

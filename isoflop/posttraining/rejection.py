@@ -27,7 +27,7 @@ from isoflop.files import write_json, write_text
 from isoflop.inference.decoder import Decoder
 from isoflop.inference.engine import Engine
 from isoflop.inference.load import load_model
-from isoflop.inference.memory import rows_that_fit
+from isoflop.inference.memory import row_bytes, rows_that_fit
 from isoflop.inference.requests import Completion, Event, Request
 from isoflop.inference.sampling import Sampling
 from isoflop.interrupt import Interrupted, interruptible
@@ -126,6 +126,22 @@ def rejection_sample(config: SampleConfig, path: Path, report: Report = silent) 
                 write_text(file, lines(sampled.to_row() for sampled in found))
     seconds = time.perf_counter() - started
     return finish(config, path, len(chunks), {"skipped": dict(sampler.skipped), "seconds": round(seconds, 1)})
+
+
+def outlook(config: SampleConfig, path: Path) -> dict[str, Any]:
+    """What sampling in the directory ``path`` would ask and keep in memory; writes nothing."""
+    sampler = Sampler.open(config, path)
+    longest = max(len(one.ids) for one in sampler.asked) + config.max_tokens
+    rows = sampler.engine.rows
+    return {
+        "prompts": len(sampler.asked),
+        "answers": len(sampler.asked) * config.k,
+        "skipped": dict(sampler.skipped),
+        "prompt_tokens": sum(len(one.ids) for one in sampler.asked),
+        "answer_tokens_at_most": len(sampler.asked) * config.k * config.max_tokens,
+        "rows": rows,
+        "cache_bytes": rows * row_bytes(sampler.engine.decoder, min(longest, sampler.engine.context)),
+    }
 
 
 def begin(config: SampleConfig, path: Path) -> None:

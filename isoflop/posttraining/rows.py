@@ -68,8 +68,8 @@ class Rows(NamedTuple):
     """A micro-batch: the ids that are read, their targets (``PADDING`` where there is none) and whose they are.
 
     All int64 (rows, length); a document is a run of equal numbers. ``places`` (n,) are where targets are, counted over
-    all rows, so that the output head need not be applied elsewhere. Some more places are among them, which have none:
-    n is an eighth of all places or a multiple, for the sake of few shapes.
+    all rows, so that the output head need not be applied elsewhere. Some more places are among them, which have none: n
+    is all places, or their half, quarter …, for the sake of few shapes.
     """
 
     tokens: Tensor
@@ -109,13 +109,13 @@ def lay(rows: Sequence[Sequence[Example]], length: int) -> Rows:
 
 
 def places_of(targets: Ints) -> Ints:
-    """Where there are targets in rows of them, and a few places without, up to a multiple of an eighth of all."""
+    """Where there are targets in rows of them, and places without, up to all places halved as often as may be."""
     flat = targets.ravel()
     found = np.flatnonzero(flat != PADDING)
-    step = max(1, -(-len(flat) // 8))
-    wanted = min(len(flat), max(1, -(-len(found) // step)) * step)
-    others = np.flatnonzero(flat == PADDING)[: wanted - len(found)]
-    return np.concatenate([found, others])
+    wanted = len(flat)
+    while wanted % 2 == 0 and wanted // 2 >= max(1, len(found)):
+        wanted //= 2
+    return np.concatenate([found, np.flatnonzero(flat == PADDING)[: wanted - len(found)]])
 
 
 def packed(sizes: Ints, room: int) -> list[list[int]]:

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from isoflop.posttraining.chat import TRAINED, Chat
 from isoflop.posttraining.conversation import Conversation
@@ -29,7 +28,7 @@ from isoflop.posttraining.settings import SFTConfig
 from isoflop.posttraining.stage import perform
 from isoflop.posttraining.task import Sums, open_model
 from isoflop.progress import Report, silent
-from isoflop.tokens.packing import PADDING, Ints
+from isoflop.tokens.packing import PADDING
 from isoflop.training.loss import Terms, capped, chunk_rows, losses
 from isoflop.training.ranks import Ranks
 
@@ -44,11 +43,6 @@ class FineTuning:
 
     told: tuple[str, ...] = ("nats",)
     measured: tuple[str, ...] = ("nats", "right")
-    learner: nn.Module
-    sizes: Ints
-    weights: NDArray[np.float64]
-    training: Ints
-    held_out: Ints
 
     def __init__(self, config: SFTConfig, path: Path) -> None:
         self.model, self.tokenizer = open_model(config, path)

@@ -26,33 +26,62 @@ Sums = Mapping[str, Tensor]
 
 
 class Task(Protocol):
-    """A stage's examples, and what is done with them. Examples have numbers, from 0.
+    """A stage's examples, and what is done with them. Examples have numbers, from 0."""
 
-    Attributes:
-        model: the Llama that is trained, and written at the end.
-        learner: the module whose parameters with gradients are trained: the model, or one that has it and a head.
-        tokenizer: the model's.
-        training: numbers of the examples that are trained on.
-        held_out: numbers of those that are measured on.
-        sizes: places that each example takes in a row, of all examples.
-        weights: what each counts in the mean that is descended: its targets, or 1.
-        length: places of a row.
-        fingerprint: identifies the examples.
-        told: names of what :meth:`objective` adds up.
-        measured: names of what :meth:`measure` adds up.
-    """
+    @property
+    def model(self) -> Llama:
+        """The Llama that is trained, and written at the end."""
+        ...
 
-    model: Llama
-    learner: nn.Module
-    tokenizer: Tokenizer
-    training: Ints
-    held_out: Ints
-    sizes: Ints
-    weights: NDArray[np.float64]
-    length: int
-    fingerprint: str
-    told: tuple[str, ...]
-    measured: tuple[str, ...]
+    @property
+    def learner(self) -> nn.Module:
+        """The module whose parameters with gradients are trained: the model, or one that has it and a head."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's."""
+        ...
+
+    @property
+    def training(self) -> Ints:
+        """Numbers of the examples that are trained on."""
+        ...
+
+    @property
+    def held_out(self) -> Ints:
+        """Numbers of those that are measured on."""
+        ...
+
+    @property
+    def sizes(self) -> Ints:
+        """Places that each example takes in a row, of all examples."""
+        ...
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """What each counts in the mean that is descended: its targets, or 1."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Places of a row."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the examples."""
+        ...
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Names of what :meth:`objective` adds up."""
+        ...
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of what :meth:`measure` adds up."""
+        ...
 
     def begin(self, ranks: Ranks, report: Report) -> None:
         """Do what must be done before the first step, or read what came of it then; ``ranks`` do it together."""

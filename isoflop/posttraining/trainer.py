@@ -19,7 +19,7 @@ from torch import Tensor
 
 from isoflop.keys import derive_key
 from isoflop.planning.schedule import Schedule
-from isoflop.posttraining.rows import packed, pieces
+from isoflop.posttraining.rows import fitting, packed, pieces
 from isoflop.posttraining.settings import StageConfig
 from isoflop.posttraining.task import Sums, Task
 from isoflop.tokens.order import permutation
@@ -44,7 +44,8 @@ class Stage:
         self.config, self.task, self.run, self.ranks = config, task, run, ranks
         self.device = task.model.embedding.device
         self.progress = Progress(0, 0, 0.0)
-        task.model.compiled, _ = compile_for(config.compile, self.device, self.flops)
+        shapes = fitting(config.micro_tokens // task.length).bit_length()  # powers of two up to a whole micro-batch
+        task.model.compiled, _ = compile_for(config.compile, self.device, self.flops / shapes)
         self.optimizer = build_optimizer(task.model, config.optimizer, task.learner)
         self.sentry = Sentry(Guard())
         self.parts: dict[str, Part] = {

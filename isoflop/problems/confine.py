@@ -1,24 +1,20 @@
-"""The inside of the sandbox: a script that takes every ability away from its own process, then runs a program in it.
+"""The inside of the sandbox: a process takes every ability but computing away from itself.
 
 Limits hold wherever POSIX does. On Linux the kernel also refuses every system call but those that computing and reading
 take (seccomp), and every file but Python's library and the program's own folder (Landlock); both need no privilege and
 bind root too. What a kernel does not know is passed over: ``sandbox.weaknesses`` finds out by trying. An allow-list,
 because what is not known yet must be refused too. Numbers are the kernel's, for x86-64 and 64-bit ARM (the latter not
 run here). Threads, child processes and sockets are refused with the rest.
-
-Run by ``sandbox.py`` as ``python confine.py MEMORY SECONDS`` in a folder that holds the program; uses nothing but the
-standard library, because nothing else can be imported where it runs.
 """
 
 import contextlib
 import ctypes
 import os
 import resource
+import signal
 import sys
 
-PROGRAM = "program.py"
-
-NO_NEW_PRIVILEGES, SET_SECCOMP, FILTER_MODE = 38, 22, 2  # of prctl
+DIE_WITH_PARENT, NO_NEW_PRIVILEGES, SET_SECCOMP, FILTER_MODE = 1, 38, 22, 2  # of prctl
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446  # alike on every architecture
 ASK_VERSION, BENEATH_PATH = 1, 1
 READ = 1 << 2 | 1 << 3  # files, folders
@@ -125,34 +121,13 @@ def refuse_calls(libc: ctypes.CDLL) -> None:
 
 
 def confine(memory: int, seconds: int) -> None:
-    """Take every ability away that this kernel lets a process take from itself."""
-    os.environ.clear()
+    """Take every ability away that this kernel lets a process take from itself; there is no way back."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
+        libc.prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
         libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         hide_files(libc)
         limit(memory, seconds)
         refuse_calls(libc)
     else:
         limit(memory, seconds)
-
-
-def main() -> None:
-    """Run the program as a script of its own; errors are told as Python tells them, without this file's frames."""
-    with open(PROGRAM, encoding="utf-8") as file:
-        source = file.read()
-    confine(*map(int, sys.argv[1:]))
-    sys.argv = [PROGRAM]
-    try:
-        exec(compile(source, PROGRAM, "exec"), {"__name__": "__main__", "__builtins__": __builtins__})
-    except SystemExit:
-        raise
-    except BaseException as error:
-        own = error.__traceback__
-        error.__traceback__ = own and own.tb_next
-        sys.excepthook(type(error), error, error.__traceback__)
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -17,7 +17,6 @@ from pathlib import Path
 
 FILE = "chat_template.jinja"
 END = "<|eot_id|>"
-PAD = "<|finetune_right_pad_id|>"
 TOKENS = ("<|start_header_id|>", "<|end_header_id|>", END)
 """The special tokens that the format is made of."""
 

@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from isoflop.tokens import chat_template
+from isoflop.tokens.specials import PAD
 from isoflop.tokens.tokenizer import Tokenizer
 from isoflop.tokens.words import WORDS
 
@@ -57,8 +58,8 @@ def _answering(tokenizer: Tokenizer) -> dict[str, Any]:
         "tokenizer.chat_template": chat_template.without_marks(),
         "tokenizer.ggml.eot_token_id": tokenizer.special(chat_template.END),
     }
-    if tokenizer.has(chat_template.PAD):
-        found["tokenizer.ggml.padding_token_id"] = tokenizer.special(chat_template.PAD)
+    if tokenizer.has(PAD):
+        found["tokenizer.ggml.padding_token_id"] = tokenizer.special(PAD)
     return found
 
 

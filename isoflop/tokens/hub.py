@@ -14,6 +14,7 @@ import json
 from typing import Any
 
 from isoflop.tokens import chat_template
+from isoflop.tokens.specials import PAD
 from isoflop.tokens.tokenizer import Tokenizer
 
 
@@ -25,9 +26,9 @@ def hub_files(tokenizer: Tokenizer, context: int, *, chat: bool = False) -> dict
     begin, end = (tokenizer.name_of(number) for number in (tokenizer.bos, tokenizer.eos))
     special = {"bos_token": begin, "eos_token": end}
     generation: dict[str, Any] = {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos, "do_sample": True}
-    if tokenizer.has(chat_template.PAD):
-        special["pad_token"] = chat_template.PAD
-        generation["pad_token_id"] = tokenizer.special(chat_template.PAD)
+    if tokenizer.has(PAD):
+        special["pad_token"] = PAD
+        generation["pad_token_id"] = tokenizer.special(PAD)
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         **special,

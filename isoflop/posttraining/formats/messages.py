@@ -1,8 +1,8 @@
 """Messages as others spell them: OpenAI's role and content, ShareGPT's from and value, tools, HH's one long string.
 
 Calls of tools are text that the assistant says, a JSON object with name and arguments on a line each; descriptions of
-tools are text at the end of the system's message. Left out: images and sounds, which are refused; ``weight`` of a
-message.
+tools are text at the end of the system's message. A ``weight`` of 0 keeps what an assistant says from being learned.
+Left out: images and sounds, which are refused.
 """
 
 from __future__ import annotations
@@ -55,7 +55,15 @@ def message(value: Any) -> Message:
     if not isinstance(name, str) or name.lower() not in NAMES:
         raise RecordError(f"unknown role {str(name)[:40]!r}{nearest(str(name)[:40], NAMES)}")
     parts = [content(value.get("content", value.get("value"))), *calls(value)]
-    return Message(NAMES[name.lower()], "\n".join(part for part in parts if part))
+    return Message(NAMES[name.lower()], "\n".join(part for part in parts if part), learned(value))
+
+
+def learned(value: Mapping[str, Any]) -> bool:
+    """Whether a message is to be learned: OpenAI's ``weight``, 0 or 1."""
+    weight = value.get("weight")
+    if weight is not None and weight not in (0, 1):
+        raise RecordError(f"a weight of {str(weight)[:40]}, which is neither 0 nor 1")
+    return weight != 0
 
 
 def content(value: Any) -> str:

@@ -24,6 +24,9 @@ def write_rows(path: Path, values: Iterable[Conversation | Ranking]) -> None:
     write_text(path, "".join(json.dumps(to_row(value), ensure_ascii=False) + "\n" for value in values))
 
 
-def spelled(messages: Iterable[Message]) -> list[dict[str, str]]:
-    """Messages with a role and a content each."""
-    return [{"role": message.role, "content": message.content} for message in messages]
+def spelled(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Messages with a role and a content each, and a weight of 0 where they are not to be learned."""
+    return [
+        {"role": message.role, "content": message.content} | ({} if message.learned else {"weight": 0})
+        for message in messages
+    ]
