@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,8 +59,7 @@ class Responses(NamedTuple):
 
     def to(self, device: torch.device) -> Responses:
         """The same on a device."""
-        moved: list[Any] = [part.to(device) for part in self]
-        return Responses(*moved)
+        return Responses(self.branches.to(device), *(part.to(device) for part in self[1:]))
 
     def likelihoods(self, model: Llama) -> Tensor:
         """ln p (tokens,) that the model gives every token, in fp32."""
