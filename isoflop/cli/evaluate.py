@@ -11,7 +11,7 @@ import tyro
 
 from isoflop.cli.tables import plain, show
 from isoflop.files import write_json
-from isoflop.progress import console
+from isoflop.progress import Report, console
 
 if TYPE_CHECKING:
     from isoflop.evaluation.intervals import Figure
@@ -126,6 +126,11 @@ def evaluate(a: Arguments, loaded: list[Loaded]) -> Results:
                 if a.out is not None:
                     write_json(a.out, as_json(results))
     return results
+
+
+def labelled(report: Report, label: str) -> Report:
+    """A report under another label."""
+    return lambda _, done, total: report(label, done, total)
 
 
 def setting_of(a: Arguments, scorer: Scorer) -> Setting:

@@ -21,7 +21,7 @@ from isoflop.inference.sampling import Sampling
 from isoflop.progress import Report, console
 
 try:
-    from lm_eval.api.model import TemplateLM
+    from lm_eval.api.model import TemplateLM  # type: ignore[import-not-found,unused-ignore]
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] != "lm_eval":
         raise
