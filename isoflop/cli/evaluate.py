@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from isoflop.evaluation.likelihood import Scorer
     from isoflop.evaluation.result import Result
     from isoflop.evaluation.tasks import Loaded, Setting
-    from isoflop.progress import Report
 
 DESCRIPTION = """Puts models to tasks: multiple choice, minimal pairs, last words, questions whose answers are checked,
 and texts to predict. Intervals are 95%; a difference is to the first model, on the same items.
@@ -128,11 +127,6 @@ def evaluate(a: Arguments, loaded: list[Loaded]) -> Results:
     return results
 
 
-def labelled(report: Report, label: str) -> Report:
-    """A report under another label."""
-    return lambda _, done, total: report(label, done, total)
-
-
 def setting_of(a: Arguments, scorer: Scorer) -> Setting:
     """How questions are asked of this model."""
     from isoflop.evaluation.exact_match import Answering
@@ -149,11 +143,6 @@ def setting_of(a: Arguments, scorer: Scorer) -> Setting:
     chat = Chat(scorer.tokenizer)
     how = Answering(a.samples, a.max_tokens, Sampling(chosen), tuple(chat.stop_ids), (), a.seed)
     return Setting(how, 0, lambda text: tuple(chat.prompt((Message("user", text),))), a.stride)
-
-
-def labelled(report: Report, label: str) -> Report:
-    """Progress under a label of its own."""
-    return lambda _, done, total: report(label, done, total)
 
 
 def as_json(results: Results) -> Any:

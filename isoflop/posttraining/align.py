@@ -39,7 +39,7 @@ from isoflop.posttraining.rejection import SampleConfig, read_chunk, rejection_s
 from isoflop.posttraining.sampled import Sampled
 from isoflop.posttraining.settings import DPOConfig, RewardConfig, SFTConfig, StageConfig
 from isoflop.problems.problem import Problem, from_row, read_rows, write_problems
-from isoflop.progress import Report, silent
+from isoflop.progress import Report, labelled, silent
 
 Config = TypeVar("Config", bound=StageConfig)
 CONFIG = "align.toml"
@@ -187,8 +187,7 @@ class Rounds:
 
     def labelled(self, out: Path) -> Report:
         """Progress that says of which round it is."""
-        name = str(out.relative_to(self.path))
-        return lambda label, done, total: self.report(name, done, total)
+        return labelled(self.report, str(out.relative_to(self.path)))
 
     @property
     def taught(self) -> list[Path]:
