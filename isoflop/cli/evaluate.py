@@ -11,7 +11,7 @@ import tyro
 
 from isoflop.cli.tables import plain, show
 from isoflop.files import write_json
-from isoflop.progress import Report, console
+from isoflop.progress import console, labelled
 
 if TYPE_CHECKING:
     from isoflop.evaluation.intervals import Figure
