@@ -63,7 +63,7 @@ def usage() -> str:
     lines = [f"  {name:<11} {what}" for name, what in COMMANDS.items()]
     return "\n".join(
         [
-            "isoflop: from a compute budget and a corpus to a trained Llama whose loss was predicted, and one that answers",
+            "isoflop: from a compute budget and a corpus to a Llama whose loss was predicted, and to one that answers",
             "",
             "usage: isoflop COMMAND [OPTIONS]      isoflop COMMAND --help tells all about one",
             "",
