@@ -22,6 +22,11 @@ def silent(label: str, done: float, total: float) -> None:
     """Show nothing."""
 
 
+def labelled(report: Report, label: str) -> Report:
+    """A report that says ``label`` whatever it is told."""
+    return lambda _, done, total: report(label, done, total)
+
+
 @contextmanager
 def console() -> Iterator[Report]:
     """Progress on standard error, as bars if that is a terminal and as plain lines if not."""

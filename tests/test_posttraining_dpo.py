@@ -324,7 +324,11 @@ def test_falling_likelihood_of_the_better_is_said_once(
     task = Preferring(config_of(base, data, fall=0.1, window=3), tmp_path)
     for shift in (0.0, -0.1, -0.1, -0.2, -0.3):
         task.watch(shift)
-    assert capsys.readouterr().err.count("warning: over the last 3 steps") == 1
+    assert capsys.readouterr().err.count("warning: over the 3 steps up to number 4 the better") == 1
+    assert "warning" not in task.summary()
+    lines = [{"chosen_shift": shift, "tokens": 1} for shift in (0.0, -0.2, -0.2, -0.2)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "up to number 3 the better" in task.summary()["warning"]
 
 
 def test_terms_that_make_no_loss_are_refused() -> None:

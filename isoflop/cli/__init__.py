@@ -25,9 +25,9 @@ COMMANDS = {
     "sft": "fine-tune a model on conversations",
     "reward": "train a reward model on preferences",
     "sample": "many answers to every prompt, judged, and the best of them kept",
+    "dpo": "train a model on preferences, without a reward model",
     "align": "the rounds of post-training: reward model, rejection sampling, fine-tuning, DPO",
     "problems": "problems whose answers can be checked, and the check",
-    "dpo": "a model trained on preferences, from what it says of better and worse responses",
     "evaluate": "models side by side on tasks and texts, with intervals",
     "needle": "whether a run finds a fact far back in its context",
     "distil": "what a run's teacher says of its tokens, asked beforehand and kept beside them",
@@ -63,7 +63,7 @@ def usage() -> str:
     lines = [f"  {name:<11} {what}" for name, what in COMMANDS.items()]
     return "\n".join(
         [
-            "isoflop: from a compute budget and a corpus to a trained Llama whose loss was predicted",
+            "isoflop: from a compute budget and a corpus to a Llama whose loss was predicted, and to one that answers",
             "",
             "usage: isoflop COMMAND [OPTIONS]      isoflop COMMAND --help tells all about one",
             "",

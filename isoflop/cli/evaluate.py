@@ -11,7 +11,7 @@ import tyro
 
 from isoflop.cli.tables import plain, show
 from isoflop.files import write_json
-from isoflop.progress import console
+from isoflop.progress import console, labelled
 
 if TYPE_CHECKING:
     from isoflop.evaluation.intervals import Figure
@@ -121,10 +121,7 @@ def evaluate(a: Arguments, loaded: list[Loaded]) -> Results:
             setting = setting_of(a, scorer)
             own = results.setdefault(str(path), {})
             for task in loaded:
-                label = f"{path.name} {task.name}"
-                own[task.name] = task.run(
-                    scorer, setting, lambda _, done, total, label=label: report(label, done, total)
-                )
+                own[task.name] = task.run(scorer, setting, labelled(report, f"{path.name} {task.name}"))
                 if a.out is not None:
                     write_json(a.out, as_json(results))
     return results

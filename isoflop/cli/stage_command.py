@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
@@ -99,6 +100,8 @@ def main(kind: type[C], arguments: list[str], prog: str, description: str) -> No
     )
     if "data" in summary:
         print(summary["data"])
+    if "warning" in summary:
+        print(f"warning: {summary['warning']}", file=sys.stderr)
     held_out = f"held out: {figures}; " if figures else ""
     print(f"{held_out}{summary['steps']:,} steps in {summary['seconds']:.0f} s: {a.out}")
 

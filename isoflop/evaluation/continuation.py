@@ -29,12 +29,10 @@ def complete(scorer: Scorer, pairs: Sequence[tuple[str, str]], report: Report = 
     scores = scorer.score(pairs, report)
     right = [score.greedy for score in scores]
     nats = mean([-score.logprob for score in scores])
+    perplexity = Figure(raised(nats.value), raised(nats.low), raised(nats.high), nats.count)
     return Result(
         "accuracy",
-        {
-            "accuracy": share(right),
-            "perplexity": Figure(*(raised(v) for v in (nats.value, nats.low, nats.high)), nats.count),
-        },
+        {"accuracy": share(right), "perplexity": perplexity},
         tuple(map(float, right)),
         counts={"contexts cut": sum(score.cut > 0 for score in scores)},
     )

@@ -21,7 +21,7 @@ from isoflop.inference.sampling import Sampling
 from isoflop.progress import Report, console
 
 try:
-    from lm_eval.api.model import TemplateLM
+    from lm_eval.api.model import TemplateLM  # type: ignore[import-not-found,unused-ignore]
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] != "lm_eval":
         raise
@@ -33,7 +33,7 @@ GENERATED = 256
 """Tokens that are generated where a task does not say how many, as the harness's own backend has it."""
 
 
-class Harness(TemplateLM):  # type: ignore[misc,no-any-unimported]
+class Harness(TemplateLM):  # type: ignore[misc]
     """The harness's interface over a scorer."""
 
     def __init__(self, scorer: Scorer) -> None:

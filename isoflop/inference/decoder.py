@@ -12,6 +12,8 @@ thirty calls of the library a layer. Left out: mixtures of experts, tensor paral
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,7 +21,7 @@ from torch import Tensor
 from isoflop.inference.branches import Branches
 from isoflop.inference.cache import Cache
 from isoflop.inference.weights import LayerWeights, Matrix, layer_weights, matrix
-from isoflop.model.llama import Llama
+from isoflop.model.llama import Block, Llama
 
 
 class Decoder:
@@ -35,7 +37,9 @@ class Decoder:
         self.shape, self.dtype = shape, dtype or model.compute
         self.device = model.embedding.device
         self.embedding = model.embedding.detach().to(self.dtype)
-        self.layers: list[LayerWeights] = [layer_weights(block, self.dtype, int8) for block in model.blocks]
+        self.layers: list[LayerWeights] = [
+            layer_weights(cast(Block, block), self.dtype, int8) for block in model.blocks
+        ]
         self.norm = model.norm.detach().to(self.dtype)
         self.head: Matrix = matrix(model.head.detach(), self.dtype, int8)
         cos, sin = model.cos, model.sin

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from isoflop.model.llama import Block
 from isoflop.model.product import whole
 
 Matrix = Callable[[Tensor], Tensor]
@@ -28,10 +27,10 @@ class LayerWeights(NamedTuple):
     qk_norms: tuple[Tensor, Tensor] | None
 
 
-def layer_weights(block: Block, dtype: torch.dtype, int8: bool) -> LayerWeights:
+def layer_weights(block: nn.Module, dtype: torch.dtype, int8: bool) -> LayerWeights:
     """The weights of a block, the additions of its adapters included."""
     own = {name: parameter.detach() for name, parameter in block.named_parameters()}
-    joined = {name: whole(block.weight(name)).detach() for name in ("qkv", "out", "gate_up", "down")}
+    joined = {name: whole(block.weight(name)).detach() for name in ("qkv", "out", "gate_up", "down")}  # type: ignore[operator]
     products = {name: matrix(weight, dtype, int8) for name, weight in joined.items()}
     norms = (own["q_norm"].to(dtype), own["k_norm"].to(dtype)) if "q_norm" in own else None
     return LayerWeights(norm1=own["norm1"].to(dtype), norm2=own["norm2"].to(dtype), qk_norms=norms, **products)

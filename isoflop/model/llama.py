@@ -167,7 +167,7 @@ class Block(nn.Module):
     def weight(self, name: str) -> Matrix:
         """One of the matrices, with its adapter's addition where it has one (:mod:`isoflop.model.lora`)."""
         matrix: Tensor = getattr(self, name)
-        return self.adapters[name](matrix) if name in self.adapters else matrix  # type: ignore[no-any-return]
+        return self.adapters[name](matrix) if name in self.adapters else matrix
 
     def matrices(self) -> Iterator[tuple[nn.Parameter, float]]:
         """Matrices and the deviations they begin with.

@@ -7,9 +7,10 @@ arXiv 2106.09685, section 4.1), or α/√r (rsLoRA, arXiv 2312.03732). A begins 
 names of their own: the weights keep theirs, and are never changed before :func:`merge`.
 
 The parts of a joined matrix are one product: their A's in one matrix, their B's along a diagonal, so that qkv with a
-rank of 16 costs like one addition of rank 48. Measured on one core (8 layers of width 256, rank 16, 2048 tokens
-a step, fp32): {MEASURED}. Left out: dropout, adapters of embeddings and of experts, and models with extensions that
-no Hugging Face Llama has.
+rank of 16 costs like one addition of rank 48. A step of 1,024 tokens with rank 16, fp32, took 2.2 seconds of a core
+instead of 3.0 at two layers of width 1,024, and 0.93 instead of 0.95 at eight of width 256, where the small products
+cost what the frozen weights' gradients would; moments had 4.8 MB instead of 206 and 51. Left out: dropout, adapters of
+embeddings and of experts, and models with extensions that no Hugging Face Llama has.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class Adapter(nn.Module):
 
     def forward(self, weight: Tensor) -> Adapted:
         """The matrix with these additions."""
-        downs = [cast(Addition, addition).a for addition in self.parts.values()]
-        return Adapted(weight, torch.cat(downs), self.scale * torch.block_diag(*self._ups()))
+        downs: list[Tensor] = [cast(Addition, addition).a for addition in self.parts.values()]
+        return Adapted(weight, torch.cat(downs), self.scale * torch.block_diag(*self._ups()))  # type: ignore[no-untyped-call]
 
     def _ups(self) -> Iterator[Tensor]:
         """B of every part; of one that is not adapted, rows without columns."""
@@ -92,7 +93,9 @@ def additions(model: Llama) -> Iterator[tuple[str, Addition]]:
     """Every pair, by the Hugging Face name of the matrix that it adapts, without ``.weight``."""
     for theirs, span in spans(model.shape, HUGGING_FACE).items():
         path, _, name = span.ours.rpartition(".")
-        adapters = cast(Block, model.get_submodule(path)).adapters if path else {}
+        if not path:
+            continue
+        adapters = cast(Block, model.get_submodule(path)).adapters
         if name in adapters and part_of(theirs) in (parts := cast(Adapter, adapters[name]).parts):
             yield theirs.removesuffix(".weight"), cast(Addition, parts[part_of(theirs)])
 

@@ -29,17 +29,21 @@ from typing import Any, TypeVar
 
 from isoflop import config as configuration
 from isoflop.files import locked, write_json, write_text
+from isoflop.inference.load import load_model
 from isoflop.keys import derive_key
 from isoflop.posttraining.average import average
 from isoflop.posttraining.base import Base, pretrain
 from isoflop.posttraining.candidates import compare, judge
+from isoflop.posttraining.chat import Chat
+from isoflop.posttraining.choosing import Choosing, chosen
+from isoflop.posttraining.formats.write import write_rows
 from isoflop.posttraining.launch import perform_here
 from isoflop.posttraining.pools import Pool, drawn
 from isoflop.posttraining.rejection import SampleConfig, read_chunk, rejection_sample
 from isoflop.posttraining.sampled import Sampled
 from isoflop.posttraining.settings import DPOConfig, RewardConfig, SFTConfig, StageConfig
 from isoflop.problems.problem import Problem, from_row, read_rows, write_problems
-from isoflop.progress import Report, silent
+from isoflop.progress import Report, labelled, silent
 
 Config = TypeVar("Config", bound=StageConfig)
 CONFIG = "align.toml"
@@ -61,6 +65,7 @@ class AlignConfig:
         rounds: how often all of it is done.
         prompts: new problems a round that preferences are collected on, and as many that answers are chosen for.
         k: answers to each.
+        choosing: which of the best answers fine-tuning learns from.
         temperatures: at which they are drawn, round by round; the last goes on.
         max_tokens: tokens of an answer at most.
         sft: settings of fine-tuning (``posttraining.settings.SFTConfig``) but for its model and data.
@@ -84,6 +89,7 @@ class AlignConfig:
     k: int = 8
     temperatures: tuple[float, ...] = (1.0, 0.8, 0.6)
     max_tokens: int = 96
+    choosing: Choosing = field(default_factory=Choosing)
     sft: dict[str, Any] = field(default_factory=dict)
     reward: dict[str, Any] = field(default_factory=dict)
     dpo: tuple[dict[str, Any], ...] = ({"seed": 1}, {"seed": 2})
@@ -187,8 +193,7 @@ class Rounds:
 
     def labelled(self, out: Path) -> Report:
         """Progress that says of which round it is."""
-        name = str(out.relative_to(self.path))
-        return lambda label, done, total: self.report(name, done, total)
+        return labelled(self.report, str(out.relative_to(self.path)))
 
     @property
     def taught(self) -> list[Path]:
@@ -210,11 +215,10 @@ class Rounds:
         collected = self.sample(number, out / "collect", policy)
         reward = self.stage(RewardConfig, config.reward, out / "reward", self.base, self.preferred(number) + theirs)
         self.sample(number, out / "reject", policy, reward)
-        chosen = [self.path / f"round-{n}" / "reject" / "best.jsonl" for n in range(1, number + 1)]
-        candidates = {"sft": self.stage(SFTConfig, config.sft, out / "sft", self.base, [*self.taught, *chosen])}
+        data = [*self.taught, self.learnt_from(number)]
+        candidates = {"sft": self.stage(SFTConfig, config.sft, out / "sft", self.base, data)}
         if config.ablate:
-            drawn_at_random = [self.at_random(n) for n in range(1, number + 1)]
-            data = [*self.taught, *drawn_at_random]
+            data = [*self.taught, *(self.at_random(n) for n in range(1, number + 1))]
             candidates["sft-random"] = self.stage(SFTConfig, config.sft, out / "sft-random", self.base, data)
         fresh = [collected / "preferences.jsonl", out / "reject" / "preferences.jsonl", *theirs]
         for variant, settings in enumerate(config.dpo, 1):
@@ -249,13 +253,24 @@ class Rounds:
         found = [self.path / f"round-{n}" / "collect" / "preferences.jsonl" for n in range(1, number + 1)]
         return found + [self.path / f"round-{n}" / "reject" / "preferences.jsonl" for n in range(1, number)]
 
+    def learnt_from(self, number: int) -> Path:
+        """The best answers of all rounds up to this one, chosen once more together."""
+        file = self.path / f"round-{number}" / "chosen.jsonl"
+        if not file.exists():
+            every = range(1, number + 1)
+            found = [one for n in every for one in read_chunk(self.path / f"round-{n}" / "reject" / "samples.jsonl")]
+            kinds = {problem.prompt: problem.kind for n in every for problem in self.problems(f"reject-{n}")}
+            model, tokenizer = load_model(self.base)
+            conversations, account = chosen(model, Chat(tokenizer), found, kinds, self.config.choosing)
+            write_json(file.with_suffix(".account.json"), account)
+            write_rows(file, conversations)
+        return file
+
     def at_random(self, number: int) -> Path:
         """A round's answers drawn at random, one a prompt for which there is a chosen one; as conversations."""
         folder = self.path / f"round-{number}" / "reject"
         file = folder / "random.jsonl"
         if not file.exists():
-            from isoflop.posttraining.formats.write import write_rows
-
             found = [sampled for sampled in read_chunk(folder / "samples.jsonl") if sampled.best() is not None]
             write_rows(file, [c for sampled in found if (c := sampled.any_answer(self.config.seed)) is not None])
         return file
@@ -274,19 +289,19 @@ class Rounds:
             for name, path in everyone.items()
         }
         best = max(found, key=lambda name: found[name].accuracy("development"))
-        chosen = everyone[best]
+        model = everyone[best]
         comparisons = compare(found, best)
         told = {
             "round": number,
             "chosen": best,
-            "model": str(chosen.relative_to(self.path)),
+            "model": str(model.relative_to(self.path)),
             **self.figures(out, number),
         }
         told["candidates"] = {name: candidate.to_json() for name, candidate in found.items()}
         write_json(out / "choice.json", told | {"comparisons": comparisons})
         self.told["stages"].append(told)
         self.told["comparisons"] += [{"round": number, **line} for line in comparisons]
-        return chosen
+        return model
 
     def figures(self, out: Path, number: int) -> dict[str, Any]:
         """What else a round's steps say of themselves."""
@@ -294,6 +309,8 @@ class Rounds:
         for name in ("collect", "reject", "reward", *(f"dpo-{n}" for n in range(1, len(self.config.dpo) + 1))):
             if (file := out / name / "summary.json").exists():
                 found[name] = json.loads(file.read_text())
+        if (account := out / "chosen.account.json").exists():
+            found["chosen"] = json.loads(account.read_text())
         if (samples := out / "reject" / "samples.jsonl").exists():
             found["reject"] |= best_of_k(list(read_chunk(samples)))
         return found

@@ -7,7 +7,7 @@ small part of the time; left out: keeping the cache from one answer to the next,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from isoflop.inference.engine import Engine
@@ -55,7 +55,7 @@ class Dialogue:
             raise ValueError("nothing has been said yet")
         return Conversation(tuple(self.messages))
 
-    def ask(self, text: str) -> Iterator[str]:
+    def ask(self, text: str) -> Generator[str, None, None]:
         """The pieces of the answer to ``text`` as they come; both belong to the conversation then.
 
         A ValueError where nothing is asked or it does not fit into the context.

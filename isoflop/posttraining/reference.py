@@ -56,5 +56,5 @@ def weights_fingerprint(model: Llama) -> str:
     """xxh3 of all parameters, in their order."""
     digest = xxhash.xxh3_128()
     for parameter in model.parameters():
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()

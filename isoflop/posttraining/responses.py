@@ -59,7 +59,7 @@ class Responses(NamedTuple):
 
     def to(self, device: torch.device) -> Responses:
         """The same on a device."""
-        return Responses(*(part.to(device) for part in self))
+        return Responses(self.branches.to(device), *(part.to(device) for part in self[1:]))
 
     def likelihoods(self, model: Llama) -> Tensor:
         """ln p (tokens,) that the model gives every token, in fp32."""
