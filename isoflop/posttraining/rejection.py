@@ -32,6 +32,7 @@ from isoflop.inference.requests import Completion, Event, Request
 from isoflop.inference.sampling import Sampling
 from isoflop.interrupt import Interrupted, interruptible
 from isoflop.keys import derive_key
+from isoflop.posttraining.branches import Tree
 from isoflop.posttraining.chat import Chat
 from isoflop.posttraining.conversation import Message
 from isoflop.posttraining.formats.read import read_prompts
@@ -125,7 +126,7 @@ def rejection_sample(config: SampleConfig, path: Path, report: Report = silent) 
                 file.parent.mkdir(exist_ok=True)
                 write_text(file, lines(sampled.to_row() for sampled in found))
     seconds = time.perf_counter() - started
-    return finish(config, path, len(chunks), {"skipped": dict(sampler.skipped), "seconds": round(seconds, 1)})
+    return finish(config, path, len(chunks), {"skipped": dict(+sampler.skipped), "seconds": round(seconds, 1)})
 
 
 def outlook(config: SampleConfig, path: Path) -> dict[str, Any]:
@@ -136,7 +137,7 @@ def outlook(config: SampleConfig, path: Path) -> dict[str, Any]:
     return {
         "prompts": len(sampler.asked),
         "answers": len(sampler.asked) * config.k,
-        "skipped": dict(sampler.skipped),
+        "skipped": dict(+sampler.skipped),
         "prompt_tokens": sum(len(one.ids) for one in sampler.asked),
         "answer_tokens_at_most": len(sampler.asked) * config.k * config.max_tokens,
         "rows": rows,
@@ -261,14 +262,30 @@ class Sampler:
         """The answers with rewards, and with verdicts where they can be checked."""
         samples = [list(sampled.samples) for sampled in found]
         if self.reward is not None:
-            trees = [self.reward.tree(s.prompt, [sample.text for sample in s.samples]) for s in found]
-            for row, rewards in zip(samples, self.reward.score_trees(trees), strict=True):
-                row[:] = [replace(sample, reward=reward) for sample, reward in zip(row, rewards, strict=True)]
+            self.rewarded(self.reward, found, samples)
         checked = [(i, n, one.problem) for i, one in enumerate(asked) if one.problem for n in range(len(samples[i]))]
         verdicts = verify_all((problem, samples[i][n].text) for i, n, problem in checked)
         for (i, n, _), verdict in zip(checked, verdicts, strict=True):
             samples[i][n] = replace(samples[i][n], verdict=verdict.status)
         return [replace(sampled, samples=tuple(row)) for sampled, row in zip(found, samples, strict=True)]
+
+    def rewarded(self, model: RewardModel, found: Sequence[Sampled], samples: list[list[Sample]]) -> None:
+        """Give the answers that may be learnt from their rewards; one that is too long for the model has none.
+
+        What was drawn may be longer when it is encoded again, as text that a tokenizer would have cut otherwise.
+        """
+        trees, places = [], []
+        for number, sampled in enumerate(found):
+            tree = model.tree(sampled.prompt, [sample.text for sample in sampled.samples])
+            whole = [n for n, sample in enumerate(sampled.samples) if sample.whole]
+            fitting = [n for n in whole if len(tree.prompt) + len(tree.responses[n]) <= model.context]
+            self.skipped["answers longer than the reward model's context"] += len(whole) - len(fitting)
+            if fitting:
+                trees.append(Tree(tree.prompt, [tree.responses[n] for n in fitting]))
+                places.append((number, fitting))
+        for (number, fitting), rewards in zip(places, model.score_trees(trees), strict=True):
+            for n, reward in zip(fitting, rewards, strict=True):
+                samples[number][n] = replace(samples[number][n], reward=reward)
 
 
 def sample_of(said: Completion, temperature: float) -> Sample:

@@ -7,6 +7,7 @@ empty, is counted and never learnt from: its end would be taught as one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -52,7 +53,7 @@ class Sample:
     @property
     def rank(self) -> tuple[bool, float, int]:
         """Better ones have higher ranks."""
-        return self.right, self.reward or 0.0, derive_key(0, "answer", self.text)
+        return self.right, -math.inf if self.reward is None else self.reward, derive_key(0, "answer", self.text)
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,13 @@ class Sampled:
 
     @property
     def ordered(self) -> list[Sample]:
-        """The answers that may be learnt from, best first, those that say the same once."""
-        different = {sample.text.strip(): sample for sample in self.samples if sample.whole}
+        """The answers that may be learnt from, best first, those that say the same once.
+
+        Where a reward model was asked, one that it could not read is not among them.
+        """
+        asked = any(sample.reward is not None for sample in self.samples)
+        usable = [sample for sample in self.samples if sample.whole and not (asked and sample.reward is None)]
+        different = {sample.text.strip(): sample for sample in usable}
         return sorted(different.values(), key=lambda sample: sample.rank, reverse=True)
 
     def best(self) -> Conversation | None:
