@@ -46,11 +46,11 @@ def pairs_of(items: Sequence[Any]) -> list[tuple[str, str]]:
     return [pair for item in items for pair in getattr(item, "pairs", (item,))]
 
 
-def model_of(a: argparse.Namespace, sets: dict[str, list[Any]]) -> tuple[Llama, Tokenizer]:
+def model_of(a: argparse.Namespace) -> tuple[Llama, Tokenizer]:
     """The model that is asked for, or a random one over a tokenizer of the sets' texts."""
     if a.model:
         return load_model(a.model)
-    texts = [context + continuation for items in sets.values() for context, continuation in pairs_of(items)]
+    texts = ["".join(pair) for name in SETS[1:] for pair in pairs_of(load(name, a.data, 2000).items)]
     tokenizer = train_tokenizer(texts, a.vocab)
     shape = Shape(a.layers, a.width, a.heads, a.heads, 8 * a.width // 3 // 32 * 32, tokenizer.vocab_size, context=1024)
     return Llama(shape).initialise(0), tokenizer
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(SETS))
     a = parser.parse_args()
     sets = {name: load(name, a.data, a.items).items for name in a.sets.split(",")}
-    model, tokenizer = model_of(a, sets)
+    model, tokenizer = model_of(a)
     scorer = Scorer(Decoder(model), tokenizer)
     print(f"{model.shape.name}, fp32, {torch.get_num_threads()} threads, {a.items} items of each set")
     with tempfile.TemporaryDirectory() as folder:
