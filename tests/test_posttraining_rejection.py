@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from isoflop.model.llama import Llama
 from isoflop.model.source import Held
 from isoflop.planning.shape import Shape
 from isoflop.posttraining import rejection
+from isoflop.posttraining.branches import Tree
 from isoflop.posttraining.conversation import Message
-from isoflop.posttraining.rejection import SampleConfig, read_chunk, rejection_sample
+from isoflop.posttraining.rejection import SampleConfig, Sampler, read_chunk, rejection_sample
 from isoflop.posttraining.sampled import Sample, Sampled, figures
 from isoflop.posttraining.scoring import RewardModel
 from isoflop.posttraining.settings import SFTConfig
@@ -109,13 +111,40 @@ def test_a_reward_model_chooses_where_nothing_can_be_checked(models: Path, tmp_p
     assert summary["best_reward"] >= summary["reward"]
     for sampled in read_chunk(tmp_path / "out" / "samples.jsonl"):
         scores = model.score_answers([sampled.prompt] * 4, [sample.text for sample in sampled.samples])
-        assert [sample.reward for sample in sampled.samples] == pytest.approx(scores, abs=1e-4)
+        for sample, score in zip(sampled.samples, scores, strict=True):
+            assert sample.reward == (pytest.approx(score, abs=1e-4) if sample.whole else None)
         assert [sample.temperature for sample in sampled.samples] == [0.5, 0.5, 2.0, 2.0]
         whole = [sample for sample in sampled.samples if sample.whole]
         best = sampled.best()
         assert (best is None) == (not whole)
         if best is not None:
             assert best.messages[-1].content == max(whole, key=lambda sample: sample.reward or 0.0).text
+
+
+def test_an_answer_that_the_reward_model_cannot_read_is_counted_and_not_learnt_from() -> None:
+    short, long = (Sample(text, 2, -1.0, 1.0, "stop") for text in ("law", "law " * 100))
+
+    class Reader:
+        """Reads ten tokens, one a word."""
+
+        context = 10
+
+        def tree(self, prompt: object, answers: list[str]) -> Tree:
+            return Tree([0], [list(range(len(answer.split()))) for answer in answers])
+
+        def score_trees(self, trees: list[Tree]) -> list[list[float]]:
+            assert all(tree.reach <= self.context for tree in trees)
+            return [[1.0] * len(tree.responses) for tree in trees]
+
+    sampler = Sampler.__new__(Sampler)
+    sampler.skipped = Counter()
+    found = [Sampled("p:1", (Message("user", "?"),), (short, long)), Sampled("p:2", (Message("user", "?"),), (long,))]
+    samples = [list(sampled.samples) for sampled in found]
+    sampler.rewarded(Reader(), found, samples)  # type: ignore[arg-type]
+    assert [[sample.reward for sample in row] for row in samples] == [[1.0, None], [None]]
+    assert sampler.skipped == {"answers longer than the reward model's context": 2}
+    judged = replace(found[0], samples=tuple(samples[0]))
+    assert [sample.text for sample in judged.ordered] == ["law"]
 
 
 def test_a_prompts_answers_depend_on_no_other_prompt(models: Path, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def run(name: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except ModuleNotFoundError as error:
-        extra = {"torch": "train", "matplotlib": "report", "gguf": "gguf"}.get(error.name or "")
+        extra = {"torch": "train", "matplotlib": "report", "gguf": "gguf", "lm_eval": "eval"}.get(error.name or "")
         if extra is None:
             raise
         print(f"isoflop: this needs {error.name}: pip install 'isoflop[{extra}]'", file=sys.stderr)
