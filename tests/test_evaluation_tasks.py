@@ -33,6 +33,8 @@ from isoflop.model.export import export_ours
 from isoflop.model.llama import Llama
 from isoflop.model.source import Held
 from isoflop.planning.shape import Shape
+from isoflop.problems.generators import generate
+from isoflop.problems.problem import write_problems
 from isoflop.tokens import Tokenizer, train_tokenizer
 from isoflop.tokens.manifest import TOKENIZER
 
@@ -315,3 +317,12 @@ def test_the_command_puts_models_side_by_side(model: Path, tmp_path: Path, capsy
     assert "bits per byte" in table
     assert cli.dispatch(["evaluate", str(model), "--tasks", "blimb", "--data", str(tmp_path)]) == 1
     assert "did you mean blimp?" in capsys.readouterr().err
+
+
+def test_problems_are_tasks_that_check_themselves(tmp_path: Path) -> None:
+    write_problems(tmp_path / "problems.jsonl", generate("order", 1, 4, 0, "held-out"))
+    task = load(str(tmp_path / "problems.jsonl"), tmp_path)
+    assert all(item.check(item.worked) and not item.check("Nobody") for item in task.items)
+    shown = few_shot(task.items[0], task.items[1:])
+    assert task.items[1].worked in shown
+    assert shown.endswith(f"{task.items[0].prompt}\nAnswer:")

@@ -1,8 +1,9 @@
-"""Questions with a number for an answer, and prompts that show by example how they are to be answered.
+"""Questions whose answers are checked, and prompts that show by example how they are to be answered.
 
 Rows are GSM8K's (``question``, ``answer`` whose last line is ``#### 42``; Cobbe et al. 2021, arXiv 2110.14168), SVAMP's
 (``context``, ``answer``) or ``context`` and ``continuation``. An answer is right where the last number in it is, as a
-number, the right one: ``1,000.0`` is 1000. Examples are questions of the same file, which are then not asked.
+number, the right one: ``1,000.0`` is 1000. Problems of ``isoflop.problems`` say themselves who checks them. Examples
+are questions of the same file, which are then not asked.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from isoflop.evaluation.rows import Row, text_of
+from isoflop.problems.problem import Problem
+from isoflop.problems.verify import verify
 
 NUMBER = re.compile(r"(?<![\w.])[-−]?\$?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 STEPS = re.compile(r"<<[^>]*>>")
@@ -29,6 +32,27 @@ class Question:
     def check(self, text: str) -> bool:
         """Whether a text's last number is the answer."""
         return last_number(text) == self.answer
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A problem as a question: its own verifier says what is right."""
+
+    problem: Problem
+
+    @property
+    def prompt(self) -> str:
+        """What is asked."""
+        return self.problem.prompt
+
+    @property
+    def worked(self) -> str:
+        """A worked answer."""
+        return self.problem.solution
+
+    def check(self, text: str) -> bool:
+        """Whether a text answers it."""
+        return verify(self.problem, text).right
 
 
 def question_of(row: Row) -> Question:
@@ -52,7 +76,7 @@ def last_number(text: str) -> Fraction | None:
         return None
 
 
-def few_shot(question: Question, examples: Sequence[Question]) -> str:
+def few_shot(question: Question | Posed, examples: Sequence[Question | Posed]) -> str:
     """A prompt with worked examples before it, to be gone on with."""
     shown = "".join(f"Question: {each.prompt}\nAnswer: {each.worked}\n\n" for each in examples)
     return f"{shown}Question: {question.prompt}\nAnswer:"

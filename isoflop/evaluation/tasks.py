@@ -19,10 +19,11 @@ from isoflop.evaluation.multiple_choice import choose, item_of
 from isoflop.evaluation.olmes import gathered, request_of
 from isoflop.evaluation.perplexity import predict
 from isoflop.evaluation.pieces import Ids
-from isoflop.evaluation.questions import Question, few_shot, question_of
+from isoflop.evaluation.questions import Posed, Question, few_shot, question_of
 from isoflop.evaluation.result import Result
 from isoflop.evaluation.rows import Row, lines_of, object_of, read_rows, some, text_of
 from isoflop.inference.engine import Engine
+from isoflop.problems.problem import from_row
 from isoflop.progress import Report, silent
 
 
@@ -46,7 +47,7 @@ class Setting:
 Run = Callable[[Scorer, Sequence[Any], Setting, Report], Result]
 
 
-def run_questions(scorer: Scorer, questions: Sequence[Question], setting: Setting, report: Report) -> Result:
+def run_questions(scorer: Scorer, questions: Sequence[Question | Posed], setting: Setting, report: Report) -> Result:
     """Ask questions, the first ones being examples for the others."""
     shots = 0 if setting.chat else setting.shots
     examples, asked = questions[:shots], questions[shots:]
@@ -83,6 +84,7 @@ KINDS = {
     ),
     "gsm8k": Kind(frozenset({"question", "answer"}), lambda row, _: question_of(row), run_questions),
     "questions": Kind(frozenset({"context", "answer"}), lambda row, _: question_of(row), run_questions),
+    "problems": Kind(frozenset({"messages", "checker"}), lambda row, _: Posed(from_row(row)), run_questions),
     "texts": Kind(
         frozenset({"text"}),
         lambda row, _: text_of(row, "text"),
