@@ -62,6 +62,7 @@ class AlignConfig:
         demonstrations: problems whose worked solutions the first fine-tuning learns from.
         conversations: files of conversations that every fine-tuning learns from too.
         preferences: files of people's preferences that every reward model and every DPO learns from too.
+        asked: files of prompts that nothing but the reward model can judge answers to; asked every round.
         rounds: how often all of it is done.
         prompts: new problems a round that preferences are collected on, and as many that answers are chosen for.
         k: answers to each.
@@ -84,6 +85,7 @@ class AlignConfig:
     demonstrations: int = 256
     conversations: tuple[str, ...] = ()
     preferences: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
     rounds: int = 3
     prompts: int = 512
     k: int = 8
@@ -198,8 +200,11 @@ class Rounds:
     @property
     def taught(self) -> list[Path]:
         """What every fine-tuning learns from."""
-        own = [Path(os.path.normpath(self.path / file)) for file in self.config.conversations]
-        return [self.path / "problems" / "demonstrations.jsonl", *own]
+        return [self.path / "problems" / "demonstrations.jsonl", *self.files(self.config.conversations)]
+
+    def files(self, names: Sequence[str]) -> list[Path]:
+        """Files of the config, whose names are relative to the directory or absolute."""
+        return [Path(os.path.normpath(self.path / name)) for name in names]
 
     def start(self) -> Path:
         """Fine-tuning on the demonstrations alone: the first model that answers."""
@@ -211,7 +216,7 @@ class Rounds:
     def go(self, number: int, policy: Path) -> Path:
         """One round, in which ``policy`` answers; returns the model that is chosen at its end."""
         out, config = self.path / f"round-{number}", self.config
-        theirs = [Path(os.path.normpath(self.path / file)) for file in config.preferences]
+        theirs = self.files(config.preferences)
         collected = self.sample(number, out / "collect", policy)
         reward = self.stage(RewardConfig, config.reward, out / "reward", self.base, self.preferred(number) + theirs)
         self.sample(number, out / "reject", policy, reward)
@@ -233,6 +238,7 @@ class Rounds:
         config = SampleConfig(
             model=os.path.relpath(policy, out),
             problems=(os.path.relpath(self.path / "problems" / f"{out.name}-{number}.jsonl", out),),
+            prompts=tuple(os.path.relpath(file, out) for file in self.files(self.config.asked)) if reward else (),
             reward=os.path.relpath(reward, out) if reward else "",
             k=self.config.k,
             temperatures=(self.config.temperature(number),),

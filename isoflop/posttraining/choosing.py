@@ -22,6 +22,10 @@ from isoflop.posttraining.selection import difficulty, distinct, embed, mix
 from isoflop.posttraining.wording import tempered
 
 
+ASKED = "asked"
+"""The kind of prompts that are no problems."""
+
+
 @dataclass(frozen=True)
 class Choosing:
     """What is kept of the best answers.
@@ -29,8 +33,8 @@ class Choosing:
     Attributes:
         alike: cosine above which two examples are alike, and the worse one is left out; 1 keeps all.
         manners: share of answers that may open with apologies, or be full of emoji or exclamation marks.
-        shares: of the kinds of problems, on any positive scale; a kind with too few is repeated. Without any they stay
-            as they are.
+        shares: of the kinds of problems, and of ``asked`` for other prompts, on any positive scale; a kind with too few
+            is repeated. Without any they stay as they are.
     """
 
     alike: float = 0.999
@@ -65,7 +69,7 @@ def chosen(
     kept = kept[plain]
     account = {"best": len(pairs), "alike": len(pairs) - len(kept) - sum(manners.values()), "manners": manners}
     if rule.shares and len(kept):
-        own = [kinds[pairs[n][0].prompt[-1].content] for n in kept]
+        own = [kinds.get(pairs[n][0].prompt[-1].content, ASKED) for n in kept]
         shares = {kind: share for kind, share in rule.shares.items() if kind in own}
         kept = kept[mix(own, shares, len(kept))]
     return [pairs[n][1] for n in kept], account | {"kept": len(kept)}
