@@ -323,7 +323,8 @@ class Rounds:
 
 
 def best_of_k(found: Sequence[Sampled]) -> dict[str, float]:
-    """How often the answer with the highest reward is right, which a verifier had no part in, of all prompts."""
+    """How often the answer with the highest reward is right, which a verifier had no part in, of all problems."""
+    found = [sampled for sampled in found if any(sample.verdict is not None for sample in sampled.samples)]
     rewarded = [[sample for sample in sampled.samples if sample.reward is not None] for sampled in found]
     best = [max(own, key=lambda sample: sample.reward or 0.0).right for own in rewarded if own]
     return {"best_by_reward": sum(best) / max(1, len(found))}

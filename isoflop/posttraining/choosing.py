@@ -21,7 +21,6 @@ from isoflop.posttraining.sampled import Sampled
 from isoflop.posttraining.selection import difficulty, distinct, embed, mix
 from isoflop.posttraining.wording import tempered
 
-
 ASKED = "asked"
 """The kind of prompts that are no problems."""
 
