@@ -81,6 +81,7 @@ def test_every_round_leaves_its_steps_and_says_what_each_brought(whole: Path) ->
         assert steps <= {path.name for path in (whole / f"round-{number}").iterdir()}
         said = [line["step"] for line in summary["comparisons"] if line["round"] == number]
         assert said[:3] == ["rejection sampling", "DPO", "averaging"]
+    assert summary["stages"][2]["learnt_from"]["kept"] > 0
     for stage in summary["stages"]:
         best = stage["candidates"][stage["chosen"]]["development"]["value"]
         assert best == max(each["development"]["value"] for each in stage["candidates"].values())

@@ -316,7 +316,7 @@ class Rounds:
             if (file := out / name / "summary.json").exists():
                 found[name] = json.loads(file.read_text())
         if (account := out / "chosen.account.json").exists():
-            found["chosen"] = json.loads(account.read_text())
+            found["learnt_from"] = json.loads(account.read_text())
         if (samples := out / "reject" / "samples.jsonl").exists():
             found["reject"] |= best_of_k(list(read_chunk(samples)))
         return found
