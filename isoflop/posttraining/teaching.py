@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import xxhash
 from torch import Tensor
 
 from isoflop.inference.load import load_model
@@ -81,7 +80,7 @@ class Teaching:
         self.sizes = np.array([example.size for example in self.examples])
         self.weights = np.array([example.targets for example in self.examples], np.float64)
         self.length = row_length(int(self.sizes.max()), self.context)
-        self.fingerprint = xxhash.xxh3_128_hexdigest(fingerprint(self.examples) + weights_fingerprint(self.teacher))
+        self.fingerprint = f"{fingerprint(self.examples)} {weights_fingerprint(self.teacher)}"
         apart = held_out([example.prompt_hash for example in self.examples], config.validation)
         self.training, self.held_out = np.flatnonzero(~apart), np.flatnonzero(apart)
         if not len(self.training):
