@@ -26,6 +26,7 @@ COMMANDS = {
     "reward": "train a reward model on preferences",
     "sample": "many answers to every prompt, judged, and the best of them kept",
     "dpo": "train a model on preferences, without a reward model",
+    "teach": "train a model on its own answers, by what a larger one says of every token",
     "align": "the rounds of post-training: reward model, rejection sampling, fine-tuning, DPO",
     "problems": "problems whose answers can be checked, and the check",
     "evaluate": "models side by side on tasks and texts, with intervals",
@@ -54,6 +55,7 @@ RESUMING = (
     "reward",
     "sample",
     "dpo",
+    "teach",
     "align",
 )
 

@@ -122,6 +122,9 @@ class Preferring:
         numbers = np.concatenate([np.array(row) for row in rows])
         return torch.from_numpy(ranges(self.starts[numbers], self.counts[numbers])).to(self.reference.device)
 
+    def refresh(self, examples: Ints, step: int, ranks: Ranks) -> None:
+        """Nothing."""
+
     def micro_batch(self, rows: Sequence[Sequence[int]]) -> Micro:
         """The rows on the model's device."""
         chosen = [[self.trees[number] for number in row] for row in rows]

@@ -18,10 +18,11 @@ from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
 from isoflop.posttraining.dpo import Preferring
 from isoflop.posttraining.outlook import Outlook
 from isoflop.posttraining.reward import RewardTraining
-from isoflop.posttraining.settings import DPOConfig, RewardConfig, SFTConfig, StageConfig
+from isoflop.posttraining.settings import DPOConfig, RewardConfig, SFTConfig, StageConfig, TeachConfig
 from isoflop.posttraining.sft import FineTuning
 from isoflop.posttraining.stage import CONFIG, begin, perform
 from isoflop.posttraining.task import Task
+from isoflop.posttraining.teaching import Teaching
 from isoflop.posttraining.trainer import Stage
 from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, silent
@@ -34,6 +35,7 @@ TASKS: dict[type[StageConfig], Callable[[Any, Path], Task]] = {
     SFTConfig: FineTuning,
     RewardConfig: RewardTraining.read,
     DPOConfig: Preferring,
+    TeachConfig: Teaching,
 }
 """What makes the task of a stage, by the type of its config: called with that and the stage's directory."""
 

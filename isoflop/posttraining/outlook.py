@@ -17,6 +17,7 @@ from isoflop.planning.layout import Layout
 from isoflop.planning.memory import TrainingMemory, training_memory
 from isoflop.posttraining.rows import fitting
 from isoflop.posttraining.trainer import Stage
+from isoflop.training.ranks import Ranks
 
 MEASURED = 3
 """Micro-batches of which the fastest tells the speed."""
@@ -37,7 +38,7 @@ class Outlook:
         flops: of all rows, padding too, as if attention saw whole rows and all parameters were trained.
         memory: bytes of a process at its fullest (``planning.memory``).
         disk: bytes of a checkpoint and of the model at the end.
-        seconds: expected, of which measuring what is held out is no part.
+        seconds: expected, those of what is drawn anew for every step too; measuring what is held out is no part.
     """
 
     examples: int
@@ -73,7 +74,7 @@ class Outlook:
             flops=stage.flops,
             memory=memory(stage, parameters / weights).total,
             disk=12.0 * parameters + 4.0 * weights,
-            seconds=seconds_a_place(stage, processes) * places / processes,
+            seconds=seconds(stage, processes),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -93,23 +94,36 @@ def memory(stage: Stage, trained: float) -> TrainingMemory:
     return replace(whole, gradients=whole.gradients * trained, optimizer=whole.optimizer * trained)
 
 
-def seconds_a_place(stage: Stage, processes: int) -> float:
-    """Seconds that one process needs for one place of a row."""
-    threads, task = torch.get_num_threads(), stage.task
+def seconds(stage: Stage, processes: int) -> float:
+    """Seconds of all steps, as ``processes`` of one thread share them, or one of as many as it has."""
+    threads = torch.get_num_threads()
     if processes > 1:
         torch.set_num_threads(1)
     try:
-        micro = next(stage.micro_batches(stage.batch(0)))
-        rows = len(next(stage.pieces(stage.batch(0))))
-        spent = []
-        for _ in range(1 + MEASURED):  # the first compiles, and warms up
-            began = time.perf_counter()
-            objective, _ = task.objective(micro)
-            objective.backward()  # type: ignore[no-untyped-call]
-            if stage.device.type == "cuda":
-                torch.cuda.synchronize()
-            spent.append(time.perf_counter() - began)
+        places = seconds_a_place(stage) * stage.places
+        return (places + seconds_of_refreshing(stage) * stage.steps) / processes
     finally:
         torch.set_num_threads(threads)
         stage.optimizer.zero_grad(set_to_none=True)
-    return min(spent[1:]) / (rows * task.length)
+
+
+def seconds_a_place(stage: Stage) -> float:
+    """Seconds for one place of a row."""
+    micro = next(stage.micro_batches(stage.batch(0)))
+    rows = len(next(stage.pieces(stage.batch(0))))
+    spent = []
+    for _ in range(1 + MEASURED):  # the first compiles, and warms up
+        began = time.perf_counter()
+        objective, _ = stage.task.objective(micro)
+        objective.backward()  # type: ignore[no-untyped-call]
+        if stage.device.type == "cuda":
+            torch.cuda.synchronize()
+        spent.append(time.perf_counter() - began)
+    return min(spent[1:]) / (rows * stage.task.length)
+
+
+def seconds_of_refreshing(stage: Stage) -> float:
+    """Seconds that making the first step's examples anew takes, where a stage does that before every step."""
+    began = time.perf_counter()
+    stage.task.refresh(stage.batch(0), 1, Ranks())
+    return time.perf_counter() - began

@@ -107,6 +107,9 @@ class RewardTraining:
     def begin(self, ranks: Ranks, report: Report) -> None:
         """Nothing."""
 
+    def refresh(self, examples: Ints, step: int, ranks: Ranks) -> None:
+        """Nothing."""
+
     def micro_batch(self, rows: Sequence[Sequence[int]]) -> Micro:
         """The rows on the model's device."""
         chosen = [[self.examples[number] for number in row] for row in rows]

@@ -193,3 +193,48 @@ class DPOConfig(StageConfig):
                 f"DPO needs data: files of preferences; a fall of 0 or more and a window of 1 or more, not {self.fall} "
                 f"and {self.window}"
             )
+
+
+@dataclass(frozen=True)
+class TeachConfig(StageConfig):
+    """Distillation from a larger teacher on what the student itself answers.
+
+    Attributes:
+        teacher: a model with the same tokenizer, opened as the student is.
+        prompts: files of prompts, in any format; the student answers them anew for every step.
+        data: files of conversations with given answers, about whose tokens the teacher is asked as well.
+        beta: the divergence: 0 is KL(teacher‖student), 1 KL(student‖teacher), between them the generalised
+            Jensen–Shannon divergence.
+        temperature: of both distributions that are compared.
+        given: weight of −log p of given answers' tokens beside the divergence.
+        draw_temperature: of the student's answers; 0 is greedy.
+        max_tokens: tokens of an answer at most.
+        rows: answers written at once.
+    """
+
+    kind: ClassVar[str] = "teach"
+
+    teacher: str = field(default="", metadata=PATH)
+    prompts: tuple[str, ...] = field(default=(), metadata=PATH)
+    data: tuple[str, ...] = field(default=(), metadata=PATH)
+    beta: float = 0.5
+    temperature: float = 1.0
+    given: float = 0.0
+    draw_temperature: float = 1.0
+    max_tokens: int = 256
+    rows: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse a stage in which nothing is taught."""
+        super().__post_init__()
+        if not self.teacher or not (self.prompts or self.data):
+            raise ValueError("teaching needs a teacher, and prompts for the student to answer or data with answers")
+        if not 0 <= self.beta <= 1 or not self.temperature > 0 or self.given < 0 or self.draw_temperature < 0:
+            raise ValueError(
+                f"beta is from 0 to 1, temperature above 0, given and draw_temperature 0 or more: beta = {self.beta}, "
+                f"temperature = {self.temperature}, given = {self.given}, draw_temperature = {self.draw_temperature}"
+            )
+        if self.max_tokens < 1 or self.rows < 1:
+            raise ValueError(f"max_tokens and rows must be 1 or more: {self.max_tokens}, {self.rows}")
+        if self.given and not self.data:
+            raise ValueError(f"given = {self.given} weighs given answers, and there are none: give data")

@@ -28,7 +28,7 @@ from isoflop.posttraining.settings import SFTConfig
 from isoflop.posttraining.stage import perform
 from isoflop.posttraining.task import Sums, open_model
 from isoflop.progress import Report, silent
-from isoflop.tokens.packing import PADDING
+from isoflop.tokens.packing import PADDING, Ints
 from isoflop.training.loss import Terms, capped, chunk_rows, losses
 from isoflop.training.ranks import Ranks
 
@@ -73,6 +73,9 @@ class FineTuning:
         return [example for part in parts for example in part]
 
     def begin(self, ranks: Ranks, report: Report) -> None:
+        """Nothing."""
+
+    def refresh(self, examples: Ints, step: int, ranks: Ranks) -> None:
         """Nothing."""
 
     def micro_batch(self, rows: Sequence[Sequence[int]]) -> Rows:

@@ -87,6 +87,14 @@ class Task(Protocol):
         """Do what must be done before the first step, or read what came of it then; ``ranks`` do it together."""
         ...
 
+    def refresh(self, examples: Ints, step: int, ranks: Ranks) -> None:
+        """Make anew what of these examples depends on the weights as they are now; ``ranks`` do it together.
+
+        Called before they are learnt from in ``step``, from 1, or measured, which is step 0. Their ``sizes`` and
+        ``weights`` may change, and never beyond ``length``.
+        """
+        ...
+
     def micro_batch(self, rows: Sequence[Sequence[int]]) -> Any:
         """These examples, by number, of each row, ready to be computed on the model's device."""
         ...

@@ -131,6 +131,7 @@ class Stage:
         """Learn from one batch; returns the line of metrics, and whether any rank wishes to stop or to save."""
         started, step = time.perf_counter(), self.progress.step
         examples = self.batch(step)
+        self.task.refresh(examples, step + 1, self.ranks)
         weight = float(self.task.weights[examples].sum())
         sums = torch.zeros(len(self.task.told), device=self.device)
         for micro in self.micro_batches(examples):
@@ -185,6 +186,7 @@ class Stage:
         examples, names = self.task.held_out, self.task.measured
         if not len(examples):
             return {}
+        self.task.refresh(examples, 0, self.ranks)
         sums = torch.zeros(len(names), device=self.device)
         # gradients enabled where blocks are compiled, so that the graph of training serves
         with torch.set_grad_enabled(self.task.model.compiled):

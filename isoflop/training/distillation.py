@@ -35,10 +35,13 @@ class Whole(NamedTuple):
         """Those of some rows."""
         return self._replace(hidden=self.hidden[part])
 
+    def logits(self, temperature: float = 1.0) -> Tensor:
+        """Logits (rows, vocab) over the temperature, fp32."""
+        return capped((self.hidden @ self.head.T).float(), self.cap) / temperature
+
     def against(self, logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """−Σ P_T·log P_S (rows,) and its gradient P_S − P_T with respect to ``logits``, given over the temperature."""
-        theirs = capped((self.hidden @ self.head.T).float(), self.cap) / temperature
-        taught, ours = theirs.softmax(-1), logits.log_softmax(-1)
+        taught, ours = self.logits(temperature).softmax(-1), logits.log_softmax(-1)
         return -(taught * ours).sum(-1), ours.exp() - taught
 
 
