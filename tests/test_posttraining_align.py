@@ -99,9 +99,12 @@ def test_the_pretrained_model_is_what_rewards_and_fine_tuning_begin_with(whole: 
 
 def test_fine_tuning_learns_from_all_rounds_and_dpo_from_the_latest(whole: Path) -> None:
     sft, dpo = ((whole / f"round-2/{name}/stage.toml").read_text() for name in ("sft", "dpo-1"))
-    assert "../../round-1/reject/best.jsonl" in sft
-    assert "../reject/best.jsonl" in sft
+    assert '"../chosen.jsonl"' in sft
     assert "round-1" not in dpo
+    learnt = {row["messages"][0]["content"] for _, row in read_rows(whole / "round-2" / "chosen.jsonl")}
+    for number in (1, 2):
+        asked = read_rows(whole / "problems" / f"reject-{number}.jsonl")
+        assert learnt & {row["messages"][0]["content"] for _, row in asked}
 
 
 def test_average_is_the_mean_of_the_variants(whole: Path) -> None:
