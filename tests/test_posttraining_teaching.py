@@ -159,7 +159,7 @@ def test_a_student_gets_nearer_to_its_teacher_on_its_own_answers(models: Path, t
     assert summary["targets"] == sum(line["targets"] for line in taught)
     assert all(1 <= line["answer_tokens"] <= 6 for line in taught)
     assert load_model(tmp_path / "out")[0].shape == SHAPE
-    assert summary["data"] == "36 of 36 rows (36 prompts)"
+    assert summary["data"] == "36 of 36 rows (36 prompt)"
 
 
 def test_answers_are_the_students_own_now_and_are_drawn_anew(models: Path, tmp_path: Path) -> None:
