@@ -120,7 +120,7 @@ def steps(stages: list[Stage]) -> str:
             text(f"{line['without']} → {line['with']}"),
             f"{line['gain']:+.1%}",
             f"{line['low']:+.1%} to {line['high']:+.1%}",
-            f"{line['p']:.3f}",
+            f"{line['p']:.3f}" if line["p"] >= 0.001 else "&lt;.001",
         ]
         for stage in stages
         for line in stage["comparisons"]
