@@ -24,8 +24,8 @@ from isoflop.training.launch import Died
 from isoflop.training.run import Run
 from isoflop.training.watchdog import HUNG
 
-WARM = ("torch._dynamo",)
-"""What every attempt would import besides: torch's optimisers load this when they are first used."""
+WARM = ("torch._dynamo", "numpy.ctypeslib", "numpy.ma")
+"""What every attempt would import besides: torch's optimisers load the first, numpy the others, when first used."""
 
 
 def supervise(path: Path, work: Callable[[], object], patience: int = 5) -> dict[str, Any]:
