@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from isoflop import cli
+from isoflop import config as configuration
+from isoflop.cli import align as align_command
 from isoflop.inference.load import load_model
 from isoflop.interrupt import Interrupted
 from isoflop.model.export import export_ours
@@ -28,6 +30,7 @@ from isoflop.posttraining.presets import preset
 from isoflop.posttraining.settings import DPOConfig, SFTConfig
 from isoflop.problems.problem import Problem, is_held_out, read_rows
 from isoflop.problems.verdict import Verdict
+from isoflop.report.align_page import write_page
 from isoflop.tokens.tokenizer import Tokenizer
 
 STAGE = {"batch": 4, "rate": 1e-3, "compile": "never", "validation": 0.2}
@@ -159,6 +162,14 @@ def test_report_shows_rounds_steps_and_answers(whole: Path, capsys: pytest.Captu
     assert "<script" not in page
 
 
+def test_report_of_unfinished_rounds_says_so(whole: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for part in ("align.toml", "start/choice.json", "start/evaluation/sft.json"):
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(whole / part, tmp_path / part)
+    assert "Not finished, 0 of 2 rounds" in write_page(tmp_path).read_text()
+
+
 def test_no_problem_serves_two_purposes_and_those_to_measure_on_are_held_out(tmp_path: Path) -> None:
     write_all(CONFIG, tmp_path)
     prompts = {
@@ -204,10 +215,18 @@ def test_stages_say_which_of_their_settings_are_wrong() -> None:
         stage_config(DPOConfig, {"loss": {"beta": "much"}}, "dpo", model="m", data=["d"])
 
 
-def test_presets_can_be_planned_without_being_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_presets_can_be_planned_without_being_run(
+    whole: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert preset("tiny").rounds == 3
     assert cli.dispatch(["align", "--preset", "tiny", "--out", str(tmp_path / "new"), "--dry-run"]) == 0
-    assert "3, each with" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3, each with" in said
+    assert "nothing yet" in said
+    (tmp_path / "again.toml").write_text(said)
+    assert configuration.load(AlignConfig, tmp_path / "again.toml") == preset("tiny")
+    with pytest.raises(ValueError, match=r"started with another config \(pools"):
+        align_command.main(["--preset", "tiny", "--out", str(whole), "--dry-run"])
     assert not (tmp_path / "new").exists()
     with pytest.raises(ValueError, match="did you mean tiny"):
         preset("tony")

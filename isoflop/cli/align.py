@@ -18,8 +18,8 @@ goes on.
 
 examples:
   isoflop align --preset tiny --out runs/aligned            everything in minutes, a small base model included
-  isoflop align align.toml --out runs/aligned               a config of your own; start from one that a preset writes
-  isoflop align align.toml --out runs/aligned --dry-run     what would be done
+  isoflop align --preset tiny --dry-run > align.toml        its config, to be changed, and what it would do
+  isoflop align align.toml --out runs/aligned               a config of your own
   isoflop chat runs/aligned/round-3/average                 talk to what came out
 """
 
@@ -29,11 +29,11 @@ class Arguments:
     """Arguments of ``isoflop align``.
 
     Attributes:
-        config: TOML file; paths in it are relative to the directory.
+        config: TOML file; paths in it are relative to the directory of the rounds, or absolute.
         out: Directory of the rounds.
         preset: A config that ships instead: tiny.
-        dry_run: Say what would be done, and do nothing.
-        json: Print the summary as JSON.
+        dry_run: Print the config and what would be done, and do nothing.
+        json: Print the summary as JSON, in a dry run the config.
     """
 
     config: tyro.conf.Positional[Path | None] = None
@@ -47,11 +47,13 @@ def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop align", description=DESCRIPTION)
     config = config_of(a)
-    from isoflop.posttraining.align import align
+    from isoflop.config import to_dict
+    from isoflop.posttraining.align import align, require_same
     from isoflop.progress import console
 
     if a.dry_run:
-        print(planned(config))
+        require_same(config, a.out)
+        print(json.dumps(to_dict(config)) if a.json else planned(config, a.out))
         return
     from isoflop.report.align_page import write_page
 
@@ -81,24 +83,30 @@ def config_of(a: Arguments) -> AlignConfig:
     return configuration.load(AlignConfig, file)
 
 
-def planned(config: AlignConfig) -> str:
-    """What would be done, in lines."""
-    base = config.base
-    pools = ", ".join(f"{pool.kind} {pool.level}" for pool in config.pools)
-    answers = 2 * config.prompts * config.k
-    variants = len(config.dpo)
+def planned(config: AlignConfig, out: Path) -> str:
+    """The config, and below it as comments what follows from it and what of that is done."""
+    from isoflop.cli.tables import aligned
+    from isoflop.config import dumps
+    from isoflop.posttraining.align import done
+
+    base, variants = config.base, len(config.dpo)
     stages = 2 + variants + config.ablate
-    lines = [
-        f"problems   {pools}",
-        f"base       {config.model}"
-        if base is None
-        else f"base       {base.parameters:,.0f} parameters on {base.tokens:,.0f} tokens of {base.corpus}",
-        f"start      fine-tuning on {config.demonstrations:,} worked solutions",
-        f"rounds     {config.rounds}, each with {answers:,} answers to {2 * config.prompts:,} new problems, {stages} "
-        f"stages of training" + (f", an average of {variants} variants of DPO" if variants > 1 else ""),
-        f"measured   on {config.development:,} held-out problems to choose by and {config.test:,} to report",
+    rows = [
+        ("problems", ", ".join(f"{pool.kind} {pool.level}" for pool in config.pools)),
+        ("base", f"{base.parameters:,.0f} parameters on {base.tokens:,.0f} tokens" if base else config.model),
+        ("start", f"fine-tuning on {config.demonstrations:,} worked solutions"),
+        (
+            "rounds",
+            f"{config.rounds}, each with {stages} stages of training and an average of {variants} variants of DPO",
+        ),
+        (
+            "asked",
+            f"in a round {config.prompts:,} new problems to prefer by, as many to learn from, {config.k} times each",
+        ),
+        ("measured", f"{config.development:,} held-out problems to choose by and {config.test:,} to report"),
+        ("done", ", ".join(done(out)) or "nothing yet"),
     ]
-    return "\n".join(lines)
+    return dumps(config) + "\n" + aligned(rows, indent="# ")
 
 
 def table(summary: dict[str, Any]) -> str:

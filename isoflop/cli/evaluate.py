@@ -42,8 +42,9 @@ class Arguments:
         tasks: Names of tasks and paths of files, with commas between them.
         data: Folder with the tasks' files, anywhere below it.
         limit: Items of each task at most, the same ones for every model; all of them if not given.
-        chat: Ask questions as a user would in a conversation; plain text with examples otherwise.
-        shots: Worked examples before a question without --chat.
+        chat: Ask questions as a user would in a conversation, or as plain text with examples; by default a model with a
+            chat template beside it is asked as a user would.
+        shots: Worked examples before a question in plain text.
         samples: Answers to a question; several are drawn, and pass@k is given.
         temperature: Of answers; one answer is greedy unless this says otherwise.
         max_tokens: Tokens of an answer at most.
@@ -62,7 +63,7 @@ class Arguments:
     tasks: str = EVERYDAY
     data: Path = Path("data")
     limit: int | None = None
-    chat: bool = False
+    chat: bool | None = None
     shots: int = 4
     samples: int = 1
     temperature: float | None = None
@@ -111,6 +112,7 @@ Results = dict[str, dict[str, "Result"]]
 def evaluate(a: Arguments, loaded: list[Loaded]) -> Results:
     """Put every model to every task; what is done is written as it comes."""
     from isoflop.evaluation.likelihood import Scorer
+    from isoflop.tokens.chat_template import answers
     from isoflop.training.hardware import device_for, precision_for
 
     device = device_for(a.device)
@@ -118,7 +120,7 @@ def evaluate(a: Arguments, loaded: list[Loaded]) -> Results:
     with console() as report:
         for path in a.models:
             scorer = Scorer.open(path, averaged=a.averaged, device=device, dtype=precision_for(a.precision, device))
-            setting = setting_of(a, scorer)
+            setting = setting_of(a, scorer, answers(path) if a.chat is None else a.chat)
             own = results.setdefault(str(path), {})
             for task in loaded:
                 own[task.name] = task.run(scorer, setting, labelled(report, f"{path.name} {task.name}"))
@@ -127,7 +129,7 @@ def evaluate(a: Arguments, loaded: list[Loaded]) -> Results:
     return results
 
 
-def setting_of(a: Arguments, scorer: Scorer) -> Setting:
+def setting_of(a: Arguments, scorer: Scorer, as_chat: bool) -> Setting:
     """How questions are asked of this model."""
     from isoflop.evaluation.exact_match import Answering
     from isoflop.evaluation.tasks import Setting
@@ -137,7 +139,7 @@ def setting_of(a: Arguments, scorer: Scorer) -> Setting:
 
     chosen = a.temperature if a.temperature is not None else 0.0 if a.samples == 1 else 0.8
     eos = scorer.tokenizer.eos
-    if not a.chat:
+    if not as_chat:
         how = Answering(a.samples, a.max_tokens, Sampling(chosen), (eos,), ("\n\n", "Question:"), a.seed)
         return Setting(how, a.shots, stride=a.stride)
     chat = Chat(scorer.tokenizer)

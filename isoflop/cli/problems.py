@@ -88,6 +88,8 @@ def make(a: Arguments) -> list[Problem]:
     if not 0 < a.share < 1:
         raise ValueError(f"--share must be between 0 and 1, not {a.share}")
     count = a.count if a.count is not None else 1000 if a.out else SHOWN
+    if count < 1:
+        raise ValueError(f"--count must be at least 1, not {count}")
     families = [(kind, level) for kind in kinds_of(a.kinds) for level in dict.fromkeys(a.level)]
     made = []
     with console() as report:
@@ -136,6 +138,8 @@ def check(problems_file: Path, answers_file: Path, seconds: float, *, as_json: b
 
 def paired(problems: list[Problem], rows: list[tuple[str, dict[str, Any]]], file: Path) -> list[tuple[Problem, str]]:
     """Each answer with its problem: by its prompt, or by its line where no row has one."""
+    if not rows:
+        raise ValueError(f"{file} has no answers")
     for where, row in rows:
         if not isinstance(row.get("text"), str):
             raise ValueError(f'{where}: an answer needs a field "text"')

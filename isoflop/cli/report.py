@@ -31,6 +31,8 @@ class Arguments:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop report", description=DESCRIPTION)
+    if not a.experiment.is_dir():
+        raise ValueError(f"there is no directory {a.experiment}")
     if (a.experiment / "clean.toml").exists():
         from isoflop.report.cleaning import write_cleaning_page
 

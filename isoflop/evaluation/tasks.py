@@ -59,9 +59,13 @@ def run_questions(scorer: Scorer, questions: Sequence[Question | Posed], setting
         encode, bos = scorer.tokenizer.encode, scorer.tokenizer.bos
         prompts = [(bos, *encode(few_shot(question, examples))) for question in asked]
     engine = Engine(scorer.decoder, scorer.tokenizer)
-    return answer(
-        engine, prompts, lambda number, text: asked[number].check(text), setting.answering, report
-    ).result  # fmt: skip
+    found = answer(engine, prompts, lambda number, text: asked[number].check(text), setting.answering, report)
+    if found.too_long == len(asked):
+        raise ValueError(
+            f"none of {len(asked):,} questions leaves room for an answer in a context of {engine.context:,} tokens "
+            f"with {shots:,} examples before it; show fewer (--shots), or ask as in a conversation (--chat)"
+        )
+    return found.result
 
 
 @dataclass(frozen=True)

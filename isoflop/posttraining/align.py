@@ -136,12 +136,9 @@ def align(config: AlignConfig, path: Path, report: Report = silent) -> dict[str,
     """
     path.mkdir(parents=True, exist_ok=True)
     with locked(path / ".lock"):
+        require_same(config, path)
         if not (path / CONFIG).exists():
             write_text(path / CONFIG, configuration.dumps(config))
-        elif changed := configuration.difference(configuration.load(AlignConfig, path / CONFIG), config):
-            raise ValueError(
-                f"{path} was started with another config ({changed}); go on with the old one, or elsewhere"
-            )
         write_all(config, path / "problems")
         rounds = Rounds(config, path, report)
         policy = rounds.start()
@@ -150,6 +147,20 @@ def align(config: AlignConfig, path: Path, report: Report = silent) -> dict[str,
         summary = {"rounds": config.rounds, "model": str(policy.relative_to(path)), **rounds.told}
         write_json(path / "summary.json", summary)
     return summary
+
+
+def require_same(config: AlignConfig, path: Path) -> None:
+    """A ValueError where the directory was started with another config."""
+    if not (path / CONFIG).exists():
+        return
+    if changed := configuration.difference(configuration.load(AlignConfig, path / CONFIG), config):
+        raise ValueError(f"{path} was started with another config ({changed}); go on with the old one, or elsewhere")
+
+
+def done(path: Path) -> list[str]:
+    """Names of the rounds that have ended in the directory, the start first."""
+    ended = [file.parent.name for file in path.glob("*/choice.json")]
+    return sorted(ended, key=lambda name: (name != "start", len(name), name))
 
 
 def write_all(config: AlignConfig, folder: Path) -> None:

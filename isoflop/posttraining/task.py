@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from isoflop.inference.load import load_model
+from isoflop.model.export import SCORE
 from isoflop.model.llama import Llama
 from isoflop.model.lora import attach
 from isoflop.posttraining.settings import StageConfig
@@ -129,7 +130,10 @@ def open_model(config: StageConfig, path: Path) -> tuple[Llama, Tokenizer]:
     Where adapters are trained, it is frozen and has new ones.
     """
     device = device_for(config.device)
-    model, tokenizer = load_model(Path(os.path.normpath(path / config.model)))
+    source = Path(os.path.normpath(path / config.model))
+    if config.kind != "reward" and (source / SCORE).exists():
+        raise ValueError(f"{source} is a reward model, which scores answers and writes none; begin with another")
+    model, tokenizer = load_model(source)
     model.compute, model.recompute = precision_for(config.precision, device), config.recompute
     if config.context > model.shape.context:
         raise ValueError(

@@ -7,6 +7,7 @@ whose rounds have not ended yet shows those that have.
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,30 +52,27 @@ def round_of(file: Path) -> int:
 def page(folder: Path, stages: list[Stage]) -> str:
     """The whole page."""
     name = folder.resolve().name
-    parts = [head(stages, name), by_round(stages), steps(stages), rewards(stages), preference(folder, stages)]
+    planned = int(tomllib.loads((folder / "align.toml").read_text())["rounds"])
+    parts = [head(stages, name, planned), by_round(stages), steps(stages), rewards(stages), preference(folder, stages)]
     return document(f"{name}: isoflop align", "\n".join([*parts, gallery(folder, stages)]), "the rounds' own files", 12)
 
 
-def head(stages: list[Stage], name: str) -> str:
+def head(stages: list[Stage], name: str, planned: int) -> str:
     """The verdict in a sentence, and accuracy at the start and at the end on a line."""
-    first, last = found(stages[0]), found(stages[-1])
+    first, last, ended = found(stages[0]), found(stages[-1]), stages[-1]["round"]
     gained = last["value"] - first["value"]
-    words = (
-        f"{last['value']:.1%} of held-out problems solved after {stages[-1]['round']} rounds, "
-        f"{first['value']:.1%} before"
-    )
+    words = f"{last['value']:.1%} of held-out problems solved after {ended} rounds, {first['value']:.1%} before"
+    if ended < planned:
+        words = f"Not finished, {ended} of {planned} rounds: " + (
+            words if ended else f"{first['value']:.1%} of held-out problems solved before the first"
+        )
     bars = [Bar(f"round {s['round']}" if s["round"] else "start", *ends(found(s))) for s in stages]
     sure = "more than both intervals allow for" if last["low"] > first["high"] else "within what both intervals allow"
-    return "\n".join(
-        [
-            f'<p class="eyebrow">isoflop align: {text(name)}</p><h1>{text(words)}</h1>',
-            paragraph(
-                f"A gain of {gained:+.1%}, {sure}. Models were chosen on {count(stages, 'development'):,} development "
-                f"problems; these {count(stages, 'test'):,} had no part in that. Intervals are of 95%."
-            ),
-            number_line(bars, None, "share solved"),
-        ]
-    )
+    gain = f"A gain of {gained:+.1%}, {sure}. " if ended else ""
+    chosen = f"Models were chosen on {count(stages, 'development'):,} development problems; these "
+    told = f"{gain}{chosen}{count(stages, 'test'):,} had no part in that. Intervals are of 95%."
+    eyebrow = f'<p class="eyebrow">isoflop align: {text(name)}</p><h1>{text(words)}</h1>'
+    return "\n".join([eyebrow, paragraph(told), number_line(bars, None, "share solved")])
 
 
 def found(stage: Stage) -> Mapping[str, Any]:

@@ -40,6 +40,7 @@ def accuracies(stages: Sequence[Mapping[str, Any]]) -> str:
             axes.plot([], [], "o", ms=3.6, color=colour, label=words)
         axes.legend(loc="lower right")
         axes.set_xticks([stage["round"] for stage in stages])
+        axes.set_xlim(-0.5, stages[-1]["round"] + 0.5)
         axes.set_xlabel("round")
         axes.set_ylabel("share of held-out problems solved")
 
