@@ -89,6 +89,7 @@ def test_sweep_trains_every_cell_once(tiny_sweep: SweepConfig, whole: Path) -> N
     assert stamps == [(whole / row.path / "summary.json").stat().st_mtime_ns for row in results.rows]
 
 
+@pytest.mark.slow
 def test_killed_sweep_goes_on_to_the_same_results(tiny_sweep: SweepConfig, whole: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from isoflop import config; from isoflop.progress import silent;"
