@@ -1,6 +1,6 @@
 """Configuration: frozen dataclasses out of TOML and JSON, and back, with errors that name the key.
 
-Every room keeps its own dataclasses beside the code they configure; this module only converts. An unknown key is
+Every room keeps its own dataclasses beside the code they configure; this module converts and records. An unknown key is
 an error that suggests the nearest known one; a value of the wrong type says where it stands. Costs nothing and
 depends on nothing heavy. Left out: interpolation, inheritance and every other language inside the language.
 """
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import tomli_w
+
+from isoflop.files import write_text
 
 T = TypeVar("T")
 
@@ -93,6 +95,23 @@ def load(kind: type[T], path: Path) -> T:
 def dumps(config: Any) -> str:
     """A dataclass as TOML text."""
     return tomli_w.dumps(to_dict(config))
+
+
+def require_same(config: Any, file: Path) -> None:
+    """A ValueError where ``file`` holds another config, which its directory was started with; none is no other."""
+    if file.exists() and (changed := difference(load(type(config), file), config)):
+        raise ValueError(
+            f"{file.parent} was started with another config ({changed}); "
+            f"use the old value to go on, or another directory to start anew"
+        )
+
+
+def record(config: Any, file: Path, title: str = "") -> None:
+    """Write a config into the directory that it starts, or check that it is the one that it was started with."""
+    require_same(config, file)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, (f"# {title}\n" if title else "") + dumps(config))
 
 
 def difference(old: Any, new: Any, prefix: str = "") -> str | None:

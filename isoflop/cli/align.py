@@ -47,12 +47,12 @@ def main(arguments: list[str]) -> None:
     """Run the command."""
     a = tyro.cli(Arguments, args=arguments, prog="isoflop align", description=DESCRIPTION)
     config = config_of(a)
-    from isoflop.config import to_dict
-    from isoflop.posttraining.align import align, require_same
+    from isoflop.config import require_same, to_dict
+    from isoflop.posttraining.align import CONFIG, align
     from isoflop.progress import console
 
     if a.dry_run:
-        require_same(config, a.out)
+        require_same(config, a.out / CONFIG)
         print(json.dumps(to_dict(config)) if a.json else planned(config, a.out))
         return
     from isoflop.report.align_page import write_page

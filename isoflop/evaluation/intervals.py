@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop import shares
 from isoflop.keys import derive_key
 
 Floats = NDArray[np.float64]
-Z = 1.959963984540054
 DRAWS = 2000
 
 
@@ -47,11 +47,7 @@ class Difference:
 
 def wilson(share: float, count: float) -> tuple[float, float]:
     """The interval of a share of ``count`` items, which need not be a whole number."""
-    if count <= 0:
-        return 0.0, 1.0
-    middle, spread = share + Z * Z / (2 * count), math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count))
-    scale = 1 + Z * Z / count
-    return max(0.0, (middle - Z * spread) / scale), min(1.0, (middle + Z * spread) / scale)
+    return shares.wilson(share * count, count)
 
 
 def share(outcomes: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Figure:

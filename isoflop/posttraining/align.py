@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from isoflop import config as configuration
-from isoflop.files import locked, write_json, write_text
+from isoflop.files import locked, write_json
 from isoflop.inference.load import load_model
 from isoflop.keys import derive_key
 from isoflop.posttraining.average import average
@@ -136,9 +136,7 @@ def align(config: AlignConfig, path: Path, report: Report = silent) -> dict[str,
     """
     path.mkdir(parents=True, exist_ok=True)
     with locked(path / ".lock"):
-        require_same(config, path)
-        if not (path / CONFIG).exists():
-            write_text(path / CONFIG, configuration.dumps(config))
+        configuration.record(config, path / CONFIG)
         write_all(config, path / "problems")
         rounds = Rounds(config, path, report)
         policy = rounds.start()
@@ -147,14 +145,6 @@ def align(config: AlignConfig, path: Path, report: Report = silent) -> dict[str,
         summary = {"rounds": config.rounds, "model": str(policy.relative_to(path)), **rounds.told}
         write_json(path / "summary.json", summary)
     return summary
-
-
-def require_same(config: AlignConfig, path: Path) -> None:
-    """A ValueError where the directory was started with another config."""
-    if not (path / CONFIG).exists():
-        return
-    if changed := configuration.difference(configuration.load(AlignConfig, path / CONFIG), config):
-        raise ValueError(f"{path} was started with another config ({changed}); go on with the old one, or elsewhere")
 
 
 def done(path: Path) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from isoflop import config as configuration
-from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
+from isoflop.interrupt import follow_parent
 from isoflop.posttraining.dpo import Preferring
 from isoflop.posttraining.outlook import Outlook
 from isoflop.posttraining.reward import RewardTraining
@@ -28,7 +28,7 @@ from isoflop.processors import processors, ranks_for
 from isoflop.progress import Report, silent
 from isoflop.training.hardware import device_for
 from isoflop.training.launch import attend
-from isoflop.training.rank import FAILED
+from isoflop.training.rank import exit_status
 from isoflop.training.run import Run
 
 TASKS: dict[type[StageConfig], Callable[[Any, Path], Task]] = {
@@ -84,15 +84,12 @@ def ranks_of(config: StageConfig) -> int:
 def as_rank(kind: str, path: Path) -> int:
     """Do a stage as one of several processes; returns the exit status."""
     known = next(config for config in TASKS if config.kind == kind)
-    try:
+
+    def work() -> None:
         config = configuration.load(known, path / CONFIG)
         perform(config, path, partial(TASKS[known], config, path))
-    except Interrupted:
-        return INTERRUPTED
-    except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
-        print(f"{FAILED}{error}", file=sys.stderr, flush=True)
-        return 1
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ class Asked(NamedTuple):
 
 def rejection_sample(config: SampleConfig, path: Path, report: Report = silent) -> dict[str, Any]:
     """Sample in the directory ``path``, or go on; returns the summary. Ctrl-C stops at once and keeps whole chunks."""
-    begin(config, path)
+    configuration.record(config, path / CONFIG)
     if (path / "summary.json").exists():
         return dict(json.loads((path / "summary.json").read_text()))
     sampler = Sampler.open(config, path)
@@ -143,15 +143,6 @@ def outlook(config: SampleConfig, path: Path) -> dict[str, Any]:
         "rows": rows,
         "cache_bytes": rows * row_bytes(sampler.engine.decoder, min(longest, sampler.engine.context)),
     }
-
-
-def begin(config: SampleConfig, path: Path) -> None:
-    """Record the config, or check that it is the one that the directory was started with."""
-    path.mkdir(parents=True, exist_ok=True)
-    if not (path / CONFIG).exists():
-        write_text(path / CONFIG, configuration.dumps(config))
-    elif changed := configuration.difference(configuration.load(SampleConfig, path / CONFIG), config):
-        raise ValueError(f"{path} was started with another config ({changed}); go on with the old one, or elsewhere")
 
 
 def watch(stopped: Callable[[], bool], report: Report, done: int, total: int) -> Callable[[Event], None]:

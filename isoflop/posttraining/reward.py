@@ -37,8 +37,8 @@ from isoflop.posttraining.settings import RewardConfig
 from isoflop.posttraining.stage import perform
 from isoflop.posttraining.task import Sums, open_model
 from isoflop.progress import Report, silent
+from isoflop.shares import wilson
 from isoflop.tokens.packing import Ints
-from isoflop.training.needle import wilson
 from isoflop.training.ranks import Ranks
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from isoflop import config as configuration
-from isoflop.files import locked, write_text
+from isoflop.files import locked
 from isoflop.interrupt import Interrupted, interruptible
 from isoflop.model.export import add_ours
 from isoflop.model.peft import adapter_files
@@ -71,14 +71,7 @@ def files(config: StageConfig, task: Task) -> dict[str, bytes]:
 
 def begin(config: StageConfig, path: Path) -> None:
     """Record the config, or check that it is the one the directory was started with."""
-    path.mkdir(parents=True, exist_ok=True)
-    if not (path / CONFIG).exists():
-        write_text(path / CONFIG, f"# isoflop {config.kind}\n{configuration.dumps(config)}")
-    elif changed := configuration.difference(configuration.load(type(config), path / CONFIG), config):
-        raise ValueError(
-            f"{path} was started with another config ({changed}); "
-            f"use the old value to go on, or another directory to start anew"
-        )
+    configuration.record(config, path / CONFIG, f"isoflop {config.kind}")
 
 
 def loop(stage: Stage, stopped: Callable[[], bool], report: Report) -> dict[str, Any]:

@@ -9,7 +9,6 @@ questions whose words are not the fact's own.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from isoflop.keys import derive_key
 from isoflop.model.llama import Llama
+from isoflop.shares import wilson
 from isoflop.tokens.dataset import TokenDataset
 from isoflop.tokens.packing import PADDING
 from isoflop.tokens.recall import NAMES, WORDS, question
@@ -181,14 +181,6 @@ def distinct_words(tokenizer: Tokenizer) -> list[list[int]]:
             f"needs {FEWEST}: use a larger vocabulary"
         )
     return list(found.values())
-
-
-def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a share, 95% by default."""
-    share, spread = hits / trials, z * z / trials
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / trials + spread / trials / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def solved(scores: Sequence[Score]) -> float:

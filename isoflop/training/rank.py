@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from isoflop.interrupt import INTERRUPTED, Interrupted, follow_parent
@@ -19,8 +19,13 @@ FAILED = "isoflop: failed: "
 
 def main(path: Path, *, accept_changed_data: bool, log_to: Sequence[SinkName]) -> int:
     """Train the run as this rank; returns the exit status."""
+    return exit_status(lambda: train(Run(path).config, path, accept_changed_data=accept_changed_data, log_to=log_to))
+
+
+def exit_status(work: Callable[[], object]) -> int:
+    """Do a rank's work; the status that it ends with, after a sentence for whoever started it where that is 1."""
     try:
-        train(Run(path).config, path, accept_changed_data=accept_changed_data, log_to=log_to)
+        work()
     except Interrupted:
         return INTERRUPTED
     except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
