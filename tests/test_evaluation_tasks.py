@@ -326,3 +326,10 @@ def test_problems_are_tasks_that_check_themselves(tmp_path: Path) -> None:
     shown = few_shot(task.items[0], task.items[1:])
     assert task.items[1].worked in shown
     assert shown.endswith(f"{task.items[0].prompt}\nAnswer:")
+
+
+def test_questions_of_which_none_leaves_room_for_an_answer_are_refused(scorer: Scorer, tmp_path: Path) -> None:
+    rows = [{"question": f"{n} " + "law " * 100, "answer": str(n)} for n in range(6)]
+    task = load(str(write(tmp_path / "q.jsonl", rows)), tmp_path)
+    with pytest.raises(ValueError, match=r"none of 2 questions leaves room .* show fewer \(--shots\)"):
+        task.run(scorer, Setting())

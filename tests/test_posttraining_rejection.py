@@ -333,3 +333,9 @@ def test_rows_are_what_half_of_the_free_memory_holds(
     assert container_memory(tmp_path) > 2**60
     (tmp_path / "meminfo").write_text("MemTotal: 10 kB\nMemAvailable: 7 kB\n")
     assert system_memory(tmp_path / "meminfo") == 7 * 1024
+
+
+def test_a_reward_model_is_not_taken_for_one_that_answers(models: Path, tmp_path: Path) -> None:
+    config = SFTConfig(model=str(models / "reward"), data=(str(models / "problems.jsonl"),))
+    with pytest.raises(ValueError, match="is a reward model, which scores answers"):
+        sft(config, tmp_path / "out")

@@ -160,6 +160,9 @@ def test_the_command_checks_answers(tmp_path: Path, capsys: pytest.CaptureFixtur
     answers.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     assert dispatch(["problems", "--check", str(tmp_path / "p.jsonl"), str(answers)]) == 0
     assert "add\t1\t4\t50.0%\t2\t1\t1\t0\t0" in capsys.readouterr().out
+    answers.write_text("")
+    assert dispatch(["problems", "--check", str(tmp_path / "p.jsonl"), str(answers)]) == 1
+    assert "has no answers" in capsys.readouterr().err
 
 
 def test_the_command_refuses_answers_to_other_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,8 +42,9 @@ class Arguments:
         tasks: Names of tasks and paths of files, with commas between them.
         data: Folder with the tasks' files, anywhere below it.
         limit: Items of each task at most, the same ones for every model; all of them if not given.
-        chat: Ask questions as a user would in a conversation, or as plain text with examples; by default a model with a
-            chat template beside it is asked as a user would.
+        chat: Ask every model questions as a user would in a conversation; by default only one that has a chat template
+            beside it, and others in plain text with examples.
+        plain: Ask every model in plain text with examples.
         shots: Worked examples before a question in plain text.
         samples: Answers to a question; several are drawn, and pass@k is given.
         temperature: Of answers; one answer is greedy unless this says otherwise.
@@ -63,7 +64,8 @@ class Arguments:
     tasks: str = EVERYDAY
     data: Path = Path("data")
     limit: int | None = None
-    chat: bool | None = None
+    chat: bool = False
+    plain: bool = False
     shots: int = 4
     samples: int = 1
     temperature: float | None = None
@@ -84,6 +86,8 @@ def main(arguments: list[str]) -> None:
     a = tyro.cli(Arguments, args=arguments, prog="isoflop evaluate", description=DESCRIPTION)
     if a.samples < 1 or a.shots < 0:
         raise ValueError(f"answers are at least one and examples at least none, not {a.samples} and {a.shots}")
+    if a.chat and a.plain:
+        raise ValueError("questions are asked as in a conversation (--chat) or in plain text (--plain), not both")
     from isoflop.evaluation.tasks import TASKS, load
 
     if a.list:
@@ -120,7 +124,7 @@ def evaluate(a: Arguments, loaded: list[Loaded]) -> Results:
     with console() as report:
         for path in a.models:
             scorer = Scorer.open(path, averaged=a.averaged, device=device, dtype=precision_for(a.precision, device))
-            setting = setting_of(a, scorer, answers(path) if a.chat is None else a.chat)
+            setting = setting_of(a, scorer, a.chat or (not a.plain and answers(path)))
             own = results.setdefault(str(path), {})
             for task in loaded:
                 own[task.name] = task.run(scorer, setting, labelled(report, f"{path.name} {task.name}"))
