@@ -130,10 +130,13 @@ class Counting(Decoder):
 
     tokens = places = longest_row = 0
 
-    def read(self, tokens: Tensor, cache: Cache, branches: Branches | None = None) -> Tensor:
-        self.tokens += tokens.numel()
+    def read(
+        self, tokens: Tensor, cache: Cache, *, real: Tensor | None = None, branches: Branches | None = None
+    ) -> Tensor:
+        states = super().read(tokens, cache, real=real, branches=branches)
+        self.tokens += len(states)
         self.longest_row = max(self.longest_row, tokens.shape[1])
-        return super().read(tokens, cache, branches)
+        return states
 
     def logits(self, states: Tensor) -> Tensor:
         self.places += len(states)

@@ -55,7 +55,7 @@ class Reader:
         found: dict[Pair, tuple[float, bool]] = {}
         done, total = 0, sum(map(len, wanted.values()))
         for prefix, contexts in beginnings(list(wanted), SHARED):
-            stem = self.read([prefix], self.empty(1, len(prefix)))[1] if prefix else None
+            stem = self.begun(prefix) if prefix else None
             rows = [row for context in contexts for row in side_by_side(context, wanted[context], BESIDE)]
             for batch in self.passes(len(prefix), rows):
                 found |= self.score_batch(len(prefix), stem, batch)
@@ -96,12 +96,13 @@ class Reader:
             cache.keys[:, :, :, :shared] = stem.keys[:, :, :, :shared]
             cache.values[:, :, :, :shared] = stem.values[:, :, :, :shared]
             cache.grow([shared] * len(contexts))
-        states, cache = self.read([context[shared:] for context in contexts], cache)
-        last = torch.tensor([len(context) - shared - 1 for context in contexts], device=self.decoder.device)
-        places = [states[torch.arange(len(contexts), device=self.decoder.device), last]]
+        states, last = self.decoder.read_texts([context[shared:] for context in contexts], cache)
+        places = [states[last]]
         if beside:
-            ids, branches = Branches.of(inputs, [len(context) for context in contexts], self.decoder.device)
-            places.append(self.decoder.read(ids, cache, branches)[branches.numbers >= 0])
+            lengths = [len(context) for context in contexts]
+            cache.grow(lengths)
+            ids, branches = Branches.of(inputs, lengths, self.decoder.device)
+            places.append(self.decoder.read(ids, cache, branches=branches))
         owners = owners_of(rows)
         targets = [token for row in rows for continuation in row for token in continuation]
         logprobs, greedy = self.look_up(torch.cat(places), owners, targets)
@@ -113,15 +114,11 @@ class Reader:
             at = end
         return found
 
-    def read(self, texts: Sequence[Ids], cache: Cache) -> tuple[Tensor, Cache]:
-        """Read texts behind what all of the cache's rows hold, and add them to it: their states, and the cache."""
-        ids = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.long)
-        for row, text in enumerate(texts):
-            ids[row, : len(text)] = torch.tensor(text)
-        before = cache.longest
-        states = self.decoder.read(ids.to(self.decoder.device), cache)
-        cache.grow([before + len(text) for text in texts])
-        return states, cache
+    def begun(self, prefix: Ids) -> Cache:
+        """A cache of one row that has read a beginning."""
+        cache = self.empty(1, len(prefix))
+        self.decoder.read_texts([prefix], cache)
+        return cache
 
     def look_up(self, states: Tensor, owners: list[int], targets: list[int]) -> tuple[Tensor, Tensor]:
         """Log-probability (fp64) of each target after the state that predicts it, and whether it is the likeliest."""

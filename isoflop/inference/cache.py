@@ -38,11 +38,14 @@ class Cache:
         """Slots that hold something once ``new`` more tokens are written to every row."""
         return min(self.capacity, -(-(self.longest + new) // BUCKET) * BUCKET)
 
-    def write(self, layer: int, keys: Tensor, values: Tensor, positions: Tensor) -> None:
-        """Put keys and values (rows, time, kv_heads, head_dim) at ``positions`` (rows, time) of every row."""
-        rows = torch.arange(len(keys), device=keys.device)[:, None]
-        self.keys[layer, : len(keys)].transpose(1, 2)[rows, positions] = keys
-        self.values[layer, : len(keys)].transpose(1, 2)[rows, positions] = values
+    def write(self, layer: int, rows: Tensor, slots: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Put keys and values (count, kv_heads, head_dim) into these slots (count,) of these rows (count,)."""
+        self.keys[layer].transpose(1, 2)[rows, slots] = keys
+        self.values[layer].transpose(1, 2)[rows, slots] = values
+
+    def layer(self, layer: int, rows: int, live: int) -> tuple[Tensor, Tensor]:
+        """Keys and values (rows, kv_heads, live, head_dim) of the first rows and slots."""
+        return self.keys[layer, :rows, :, :live], self.values[layer, :rows, :, :live]
 
     def copy_row(self, row: int, source: Cache, from_row: int, length: int) -> None:
         """Let a row have read what another cache's row has: its first ``length`` tokens."""

@@ -64,7 +64,8 @@ def chance(seed: int, sample: int, place: int) -> float:
 
 def choose(logits: Tensor, settings: Sequence[Sampling], chances: Sequence[float]) -> Tensor:
     """The chosen ids (rows,) from logits (rows, vocab), fp32, after repetition control."""
-    chosen = logits.argmax(-1)
+    greedy = any(s.temperature == 0 for s in settings)
+    chosen = logits.argmax(-1) if greedy else torch.empty(len(logits), dtype=torch.long, device=logits.device)
     plain = [row for row, s in enumerate(settings) if s.temperature > 0 and not s.filters]
     if plain:
         chosen[plain] = draw(scaled(logits, settings, plain).softmax(-1), [chances[row] for row in plain])
@@ -79,8 +80,9 @@ def choose(logits: Tensor, settings: Sequence[Sampling], chances: Sequence[float
 
 def scaled(logits: Tensor, settings: Sequence[Sampling], rows: list[int]) -> Tensor:
     """The logits of these rows over their temperatures."""
-    temperatures = torch.tensor([settings[row].temperature for row in rows], device=logits.device)
-    return logits[rows] / temperatures[:, None]
+    temperatures = [settings[row].temperature for row in rows]
+    own = logits if len(rows) == len(logits) else logits[rows]
+    return own if set(temperatures) == {1.0} else own / torch.tensor(temperatures, device=logits.device)[:, None]
 
 
 def draw(probabilities: Tensor, chances: Sequence[float]) -> Tensor:

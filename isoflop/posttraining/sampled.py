@@ -30,6 +30,7 @@ class Sample:
         finish: "stop" if it came to an end of its own.
         reward: the reward model's, if there is one.
         verdict: the verifier's, if there is one.
+        why: what the verifier says is wrong with it.
     """
 
     text: str
@@ -39,6 +40,7 @@ class Sample:
     finish: str
     reward: float | None = None
     verdict: Status | None = None
+    why: str = ""
 
     @property
     def right(self) -> bool:
@@ -58,11 +60,19 @@ class Sample:
 
 @dataclass(frozen=True)
 class Sampled:
-    """A prompt and all answers to it; ``place`` is where the prompt was read, as file:line."""
+    """A prompt and all answers to it.
+
+    Attributes:
+        place: where the prompt was read, as file:line.
+        prompt: what was asked; behind it, where it is asked again, a wrong answer and what was said of that.
+        samples: the answers.
+        again: how often the same had been asked before, without a right answer.
+    """
 
     place: str
     prompt: tuple[Message, ...]
     samples: tuple[Sample, ...]
+    again: int = 0
 
     @property
     def ordered(self) -> list[Sample]:
@@ -80,6 +90,11 @@ class Sampled:
         if not (ordered := self.ordered) or (ordered[0].verdict is not None and not ordered[0].right):
             return None
         return Conversation((*self.prompt, Message("assistant", ordered[0].text)))
+
+    @property
+    def solved(self) -> bool:
+        """Whether any answer is right."""
+        return any(sample.right for sample in self.samples)
 
     def any_answer(self, seed: int) -> Conversation | None:
         """The prompt with one of the answers that came to an end, drawn by ``seed``; None where none did."""
@@ -113,21 +128,26 @@ class Sampled:
     def to_row(self) -> dict[str, Any]:
         """A JSON object."""
         prompt = [asdict(message) for message in self.prompt]
-        return {"place": self.place, "prompt": prompt, "samples": [asdict(sample) for sample in self.samples]}
+        samples = [asdict(sample) for sample in self.samples]
+        return {"place": self.place, "prompt": prompt, "samples": samples, "again": self.again}
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Sampled:
         """Out of :meth:`to_row`'s object."""
         prompt = tuple(Message(**message) for message in row["prompt"])
-        return cls(row["place"], prompt, tuple(Sample(**sample) for sample in row["samples"]))
+        samples = tuple(Sample(**sample) for sample in row["samples"])
+        return cls(row["place"], prompt, samples, row.get("again", 0))
 
 
 def figures(found: Sequence[Sampled]) -> dict[str, Any]:
     """What a set of prompts came to: means over prompts, with the half-widths of their 95% intervals.
 
     ``pass_1`` is the mean share of right answers, ``pass_k`` the share of prompts with any, ``mixed`` that of prompts
-    with both, from which a verifier's preferences come.
+    with both, from which a verifier's preferences come. What was asked again is counted apart: ``corrected`` is the
+    share of those prompts, tries together, that were then answered rightly.
     """
+    again = [sampled for sampled in found if sampled.again]
+    found = [sampled for sampled in found if not sampled.again]
     samples = [sample for sampled in found for sample in sampled.samples]
     answered: dict[str, Any] = {
         "prompts": len(found),
@@ -146,6 +166,11 @@ def figures(found: Sequence[Sampled]) -> dict[str, Any]:
         answered |= mean("pass_1", shares)
         answered |= mean("pass_k", [float(share > 0) for share in shares])
         answered |= mean("mixed", [float(0 < share < 1) for share in shares])
+    if again:
+        solved: dict[str, bool] = {}
+        for sampled in again:
+            solved[sampled.place] = solved.get(sampled.place, False) or sampled.solved
+        answered |= {"asked_again": len(solved)} | mean("corrected", [float(right) for right in solved.values()])
     return answered
 
 
