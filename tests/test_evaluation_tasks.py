@@ -25,7 +25,7 @@ from isoflop.evaluation.questions import few_shot, last_number, question_of
 from isoflop.evaluation.rows import read_rows, some
 from isoflop.evaluation.tasks import TASKS, Setting, load
 from isoflop.evaluation.watch import loops, repeated, watched
-from isoflop.evaluation.win_rate import win_rate
+from isoflop.evaluation.win_rate import Rated, win_rate
 from isoflop.inference.decoder import Decoder
 from isoflop.inference.engine import Engine
 from isoflop.inference.requests import Completion
@@ -215,18 +215,20 @@ def test_questions_have_numbers_and_prompts_show_how() -> None:
 def test_longer_answers_that_win_for_their_length_do_not_win_at_equal_length() -> None:
     draw = random.Random(3)
     longer = [draw.gauss(0.7, 0.7) for _ in range(400)]
-    first, second = ["x" * 100] * 400, ["y" * round(101 * math.exp(each) - 1) for each in longer]
-    reward = {str(n): draw.random() < 1 / (1 + math.exp(-2 * each)) for n, each in enumerate(longer)}
-    prompts = list(reward)
-    judged = win_rate(prompts, first, second, lambda prompt, text: float(reward[prompt]) if text[0] == "y" else 0.5)
+    rewards = [float(draw.random() < 1 / (1 + math.exp(-2 * each))) for each in longer]
+    first = [Rated(0.5, 100)] * 400
+    second = [Rated(reward, round(101 * math.exp(each) - 1)) for reward, each in zip(rewards, longer, strict=True)]
+    judged = win_rate(first, second)
     assert judged.rate.low > 0.65
     assert judged.buckets["longer"].value > 0.7 > 0.5 > judged.buckets["shorter"].value
     assert judged.at_equal_length.low < 0.5 < judged.at_equal_length.high < judged.rate.low
-    ties = win_rate(prompts, first, second, lambda *_: 0.0)
-    assert (ties.rate.value, ties.ties) == (0.5, len(prompts))
+    ties = win_rate(first, [each._replace(reward=0.5) for each in second])
+    assert (ties.rate.value, ties.ties) == (0.5, 400)
     assert ties.at_equal_length.value == pytest.approx(0.5)
     with pytest.raises(ValueError, match="not a number"):
-        win_rate(["p"], ["a"], ["b"], lambda *_: math.nan)
+        win_rate([Rated(0, 1)], [Rated(math.nan, 1)])
+    with pytest.raises(ValueError, match="as many"):
+        win_rate([Rated(0, 1)], [])
 
 
 def test_requests_of_a_document_are_one_item_and_those_without_a_question_none(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from isoflop.posttraining.sampled import Sample, Sampled, figures
 from isoflop.posttraining.scoring import RewardModel
 from isoflop.posttraining.settings import SFTConfig
 from isoflop.posttraining.sft import sft
-from isoflop.problems.problem import Problem, write_problems
+from isoflop.problems.problem import Problem, bounded, write_problems
 from isoflop.tokens import train_tokenizer
 
 WORDS = ["law", "scale", "loss", "token", "model", "curve"]
@@ -48,7 +48,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("models")
     tokenizer = train_tokenizer([" ".join(WORDS) + " say the 0 1 2 3 good bad"] * 20, 300)
-    llama = Llama(Shape(2, 32, 4, 2, 48, 300, context=64)).initialise(1)
+    llama = Llama(Shape(2, 32, 4, 2, 48, 300, context=192)).initialise(1)
     beside = {"tokenizer.json": tokenizer.to_bytes()}
     export_ours(Held(llama), path / "start", beside=beside)
     reward = RewardModel(llama, tokenizer).initialise(5)
@@ -98,6 +98,45 @@ def test_a_verifier_keeps_right_answers_and_prefers_them_to_wrong_ones(models: P
         right = answers[row["prompt"][0]["content"]]
         assert row["responses"][0] == right != row["responses"][1]
     assert not (tmp_path / "out" / "chunks").exists()
+
+
+def test_which_answer_is_drawn_at_random_depends_on_seed_and_question_and_not_on_where_it_was_read() -> None:
+    answers = tuple(sample(f"{n}") for n in range(8))
+    here, there = (Sampled(place, ASKED, answers) for place in ("a.jsonl:1", "elsewhere/b.jsonl:9"))
+    assert all(here.any_answer(seed) == there.any_answer(seed) for seed in range(9))
+    assert len({here.any_answer(seed) for seed in range(99)}) == 8
+    assert Sampled("a:1", ASKED, (replace(answers[0], finish="length"),)).any_answer(0) is None
+
+
+def test_what_nobody_solved_is_asked_again_with_what_is_wrong_and_the_wrong_answer_is_not_learnt(
+    models: Path, tmp_path: Path
+) -> None:
+    config = config_of(models, k=1, retries=3)
+    summary = rejection_sample(config, tmp_path / "out")
+    found = list(read_chunk(tmp_path / "out" / "samples.jsonl"))
+    first = [sampled for sampled in found if not sampled.again]
+    assert [sampled.place for sampled in first] == [f"{models / 'problems.jsonl'}:{n + 1}" for n in range(24)]
+    assert summary["prompts"] == summary["samples"] == 24  # figures are of what was asked once
+    again = [sampled for sampled in found if sampled.again]
+    assert summary["asked_again"] == len({sampled.place for sampled in again}) > 0
+    before = {(sampled.place, sampled.again): sampled for sampled in found}
+    for sampled in again:
+        earlier = before[sampled.place, sampled.again - 1]
+        assert not earlier.solved
+        assert sampled.prompt[: len(earlier.prompt)] == earlier.prompt
+        wrong, said = sampled.prompt[len(earlier.prompt) :]
+        assert (wrong.content, wrong.learned) == (bounded(earlier.ordered[0].text, 100), False)
+        assert (said.role, said.content[:20]) == ("user", "That is not right: " + said.content[19])
+        assert earlier.ordered[0].why in said.content
+    corrected = [sampled for sampled in again if sampled.solved]
+    assert summary["corrected"] == pytest.approx(len(corrected) / summary["asked_again"])
+    assert corrected
+    learnt = [row["messages"] for row in rows_of(tmp_path / "out" / "best.jsonl") if len(row["messages"]) > 2]
+    assert [messages[1]["weight"] for messages in learnt] == [0] * len(corrected)
+    alone = rejection_sample(replace(config, retries=0), tmp_path / "alone")
+    assert alone["pass_1"] == summary["pass_1"]
+    with pytest.raises(ValueError, match="retries are of problems"):
+        replace(config, problems=(), prompts=("p",), reward="r")
 
 
 def test_a_reward_model_chooses_where_nothing_can_be_checked(models: Path, tmp_path: Path) -> None:
@@ -201,7 +240,7 @@ def test_ctrl_c_is_seen_between_tokens(models: Path) -> None:
 
 def test_prompts_that_cannot_be_answered_are_counted_and_not_asked(models: Path, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
-    asked = ["law", "law", "scale " * 80, "the", "loss " * 20]
+    asked = ["law", "law", "scale " * 240, "the", "loss " * 84]
     prompts.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in asked))
     config = config_of(models, problems=(), prompts=(str(prompts),), reward=str(models / "reward"), k=1, max_tokens=20)
     summary = rejection_sample(config, tmp_path / "out")

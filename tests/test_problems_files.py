@@ -9,7 +9,7 @@ import pytest
 
 from isoflop.cli import dispatch
 from isoflop.problems.datasets import problem_of, read_problems
-from isoflop.problems.feedback import LONGEST, correction, correction_row, feedback, retry
+from isoflop.problems.feedback import LONGEST, feedback
 from isoflop.problems.generators import KINDS, generate
 from isoflop.problems.preferences import mean_gap, pairs
 from isoflop.problems.problem import Problem, is_held_out, to_row, write_problems
@@ -83,15 +83,10 @@ def test_calculator_notes_are_taken_out_of_a_published_solution() -> None:
     assert problem_of(row).solution == "( 8 - 7.5 ) * 2 = 1\nAnswer: 1"
 
 
-def test_a_correction_says_what_failed_and_trains_on_the_right_answer_alone() -> None:
+def test_feedback_says_what_failed_and_a_right_answer_needs_none() -> None:
     problem = Problem("Write f(x): x squared", "f(3) == 9", "function", 1, "program", "def f(x):\n    return x * x")
-    wrong = "def f(x):\n    return x + x"
-    said = correction(problem, wrong, verify(problem, wrong))
-    assert [role for role, _ in said] == ["user", "assistant", "user", "assistant"]
-    assert said[2][1] == "That is not right: f(3) is 6 but should be 9. Try again."
-    assert retry(problem, wrong, verify(problem, wrong)) == said[:3]
-    weights = [message.get("weight", 1) for message in correction_row(problem, wrong, WRONG)["messages"]]
-    assert weights == [1, 0, 1, 1]
+    said = feedback(verify(problem, "def f(x):\n    return x + x"))
+    assert said == "That is not right: f(3) is 6 but should be 9. Try again."
     with pytest.raises(ValueError, match="needs no correction"):
         feedback(RIGHT)
 

@@ -14,10 +14,13 @@ from isoflop.files import write_json
 from isoflop.progress import console, labelled
 
 if TYPE_CHECKING:
+    import torch
+
     from isoflop.evaluation.intervals import Figure
     from isoflop.evaluation.likelihood import Scorer
     from isoflop.evaluation.result import Result
     from isoflop.evaluation.tasks import Loaded, Setting
+    from isoflop.posttraining.contest import Contest
 
 DESCRIPTION = """Puts models to tasks: multiple choice, minimal pairs, last words, questions whose answers are checked,
 and texts to predict. Intervals are 95%; a difference is to the first model, on the same items.
@@ -29,6 +32,7 @@ examples:
   isoflop evaluate runs/mine --tasks blimp,lambada --data data/evaluation --limit 2000
   isoflop evaluate base aligned --tasks gsm8k,svamp --chat --samples 4 --temperature 0.7
   isoflop evaluate runs/a runs/b --tasks held_out.txt,my_questions.jsonl --json
+  isoflop evaluate stages/sft stages/dpo --prompts prompts.jsonl --reward stages/reward       who wins, says a judge
 """
 EVERYDAY = "arc_easy,piqa,copa,lambada,winograd"
 
@@ -39,12 +43,14 @@ class Arguments:
 
     Attributes:
         models: Runs, checkpoints, aligned or imported models, Hugging Face folders or .gguf files.
-        tasks: Names of tasks and paths of files, with commas between them.
+        tasks: Names of tasks and paths of files, with commas between them; without prompts a few everyday ones.
         data: Folder with the tasks' files, anywhere below it.
         limit: Items of each task at most, the same ones for every model; all of them if not given.
         chat: Ask every model questions as a user would in a conversation; by default only one that has a chat template
             beside it, and others in plain text with examples.
         plain: Ask every model in plain text with examples.
+        prompts: Files of prompts, in any format of conversations, whose answers a reward model judges.
+        reward: That reward model's directory.
         shots: Worked examples before a question in plain text.
         samples: Answers to a question; several are drawn, and pass@k is given.
         temperature: Of answers; one answer is greedy unless this says otherwise.
@@ -61,11 +67,13 @@ class Arguments:
     """
 
     models: tyro.conf.Positional[tuple[Path, ...]] = ()
-    tasks: str = EVERYDAY
+    tasks: str | None = None
     data: Path = Path("data")
     limit: int | None = None
     chat: bool = False
     plain: bool = False
+    prompts: tuple[Path, ...] = ()
+    reward: Path | None = None
     shots: int = 4
     samples: int = 1
     temperature: float | None = None
@@ -88,6 +96,8 @@ def main(arguments: list[str]) -> None:
         raise ValueError(f"answers are at least one and examples at least none, not {a.samples} and {a.shots}")
     if a.chat and a.plain:
         raise ValueError("questions are asked as in a conversation (--chat) or in plain text (--plain), not both")
+    if bool(a.prompts) != bool(a.reward):
+        raise ValueError("answers to --prompts need a --reward model that judges them, and it needs prompts")
     from isoflop.evaluation.tasks import TASKS, load
 
     if a.list:
@@ -95,7 +105,8 @@ def main(arguments: list[str]) -> None:
         return
     if not (a.models or a.dry_run):
         raise ValueError("name at least one model, such as a run's directory")
-    loaded = [load(name, a.data, a.limit) for name in dict.fromkeys(filter(None, a.tasks.split(",")))]
+    wanted = a.tasks if a.tasks is not None else "" if a.prompts else EVERYDAY
+    loaded = [load(name, a.data, a.limit) for name in dict.fromkeys(filter(None, wanted.split(",")))]
     for task in loaded:
         for sentence in task.bad[:3]:
             print(f"skipped: {sentence}")
@@ -120,6 +131,7 @@ def evaluate(a: Arguments, loaded: list[Loaded]) -> Results:
     from isoflop.training.hardware import device_for, precision_for
 
     device = device_for(a.device)
+    contest, judged = open_contest(a, device), {}
     results: Results = {}
     with console() as report:
         for path in a.models:
@@ -128,9 +140,32 @@ def evaluate(a: Arguments, loaded: list[Loaded]) -> Results:
             own = results.setdefault(str(path), {})
             for task in loaded:
                 own[task.name] = task.run(scorer, setting, labelled(report, f"{path.name} {task.name}"))
-                if a.out is not None:
-                    write_json(a.out, as_json(results))
+                keep(a.out, results)
+            if contest is not None:
+                how = setting_of(a, scorer, True).answering
+                judged[str(path)] = contest.judged(scorer, how, labelled(report, f"{path.name} answers"))
+    if judged:
+        from isoflop.posttraining.contest import results as compared
+
+        for model, result in compared(judged).items():
+            results[model]["prompts"] = result
+        keep(a.out, results)
     return results
+
+
+def open_contest(a: Arguments, device: torch.device) -> Contest | None:
+    """The prompts and their judge, where they are given."""
+    if a.reward is None:
+        return None
+    from isoflop.posttraining.contest import Contest
+
+    return Contest.open(a.reward, a.prompts, a.limit, device)
+
+
+def keep(file: Path | None, results: Results) -> None:
+    """Write what is done so far."""
+    if file is not None:
+        write_json(file, as_json(results))
 
 
 def setting_of(a: Arguments, scorer: Scorer, as_chat: bool) -> Setting:
@@ -186,7 +221,7 @@ def show_results(results: Results) -> None:
     show(("task", "model", "figure", "value [95%]", "items", "to the first"), rows)
 
 
-SHARES = ("accuracy", "pass@", "hit", "repeated", "looping", "  ")
+SHARES = ("accuracy", "win rate", "pass@", "hit", "repeated", "looping", "  ")
 """How the names of shares begin, which are shown in percent."""
 
 

@@ -34,6 +34,7 @@ class Arguments:
         temperatures: What they are drawn at, in turn.
         top_p: Only among the likeliest tokens that together have this probability.
         max_tokens: Tokens of an answer at most.
+        retries: How often a problem is asked again, with what is wrong, as long as no answer is right.
         margin: Least difference of two rewards that makes a preference.
         seed: Chooses other answers.
         rows: Answers written at once at most; fewer where memory has no room.
@@ -50,6 +51,7 @@ class Arguments:
     temperatures: tuple[float, ...] = (1.0,)
     top_p: float = 1.0
     max_tokens: int = 256
+    retries: int = 0
     margin: float = 0.0
     seed: int = 0
     rows: int = 64
@@ -75,6 +77,7 @@ def main(arguments: list[str]) -> None:
         temperatures=a.temperatures,
         top_p=a.top_p,
         max_tokens=a.max_tokens,
+        retries=a.retries,
         margin=a.margin,
         seed=a.seed,
         rows=a.rows,
@@ -111,6 +114,7 @@ def told(summary: dict[str, Any], out: Path) -> str:
         "pass_1": "right",
         "pass_k": f"prompts with a right one among {k}",
         "mixed": "prompts with right and wrong ones",
+        "corrected": f"right at last of {summary.get('asked_again', 0):,} asked again",
     }
     for name, words in shown.items():
         if name in summary:

@@ -9,20 +9,26 @@ refits to resampled prompts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from isoflop.evaluation.intervals import DRAWS, Figure, Floats, share
 from isoflop.keys import derive_key
 
-Reward = Callable[[str, str], float]
-"""Of a prompt and an answer to it."""
 BUCKETS = {"shorter": (-math.inf, -0.1), "alike": (-0.1, 0.1), "longer": (0.1, math.inf)}
 """By the logarithm of how many times longer the second answer is: within 10% is alike."""
 RIDGE = 1e-2
 """Of the curve's two numbers, so that wins all on one side have an answer."""
+
+
+class Rated(NamedTuple):
+    """An answer's reward, and its length in characters."""
+
+    reward: float
+    length: int
 
 
 @dataclass(frozen=True)
@@ -35,17 +41,15 @@ class WinRate:
     ties: int
 
 
-def win_rate(prompts: Sequence[str], first: Sequence[str], second: Sequence[str], reward: Reward) -> WinRate:
+def win_rate(first: Sequence[Rated], second: Sequence[Rated]) -> WinRate:
     """Judge ``second`` against ``first``, answers to the same prompts in order.
 
-    Raises ValueError where there are not as many answers as prompts, or a reward is not a number.
+    Raises ValueError where there are not as many of both, or a reward is not a number.
     """
-    if not len(prompts) == len(first) == len(second):
-        raise ValueError(f"{len(prompts):,} prompts need as many answers, not {len(first):,} and {len(second):,}")
-    wins = [
-        won(reward(prompt, a), reward(prompt, b), prompt) for prompt, a, b in zip(prompts, first, second, strict=True)
-    ]
-    longer = np.array([math.log((1 + len(b)) / (1 + len(a))) for a, b in zip(first, second, strict=True)])
+    if len(first) != len(second):
+        raise ValueError(f"answers to the same prompts are as many, not {len(first):,} and {len(second):,}")
+    wins = [won(a.reward, b.reward) for a, b in zip(first, second, strict=True)]
+    longer = np.array([math.log((1 + b.length) / (1 + a.length)) for a, b in zip(first, second, strict=True)])
     found = np.array(wins)
     buckets = {name: found[(longer >= low) & (longer < high)].tolist() for name, (low, high) in BUCKETS.items()}
     return WinRate(
@@ -56,10 +60,10 @@ def win_rate(prompts: Sequence[str], first: Sequence[str], second: Sequence[str]
     )
 
 
-def won(first: float, second: float, prompt: str) -> float:
+def won(first: float, second: float) -> float:
     """1 where the second reward is higher, ½ where they are the same."""
     if not (math.isfinite(first) and math.isfinite(second)):
-        raise ValueError(f"the reward of an answer to {prompt[:60]!r} is not a number: {first}, {second}")
+        raise ValueError(f"a reward is not a number: {first}, {second}")
     return 0.5 if first == second else float(second > first)
 
 

@@ -67,6 +67,7 @@ class AlignConfig:
         prompts: new problems a round that preferences are collected on, and as many that answers are chosen for.
         k: answers to each.
         choosing: which of the best answers fine-tuning learns from.
+        retries: how often a problem that no answer solves is asked again with what is wrong, when answers are chosen.
         temperatures: at which they are drawn, round by round; the last goes on.
         max_tokens: tokens of an answer at most.
         sft: settings of fine-tuning (``posttraining.settings.SFTConfig``) but for its model and data.
@@ -89,6 +90,7 @@ class AlignConfig:
     rounds: int = 3
     prompts: int = 512
     k: int = 8
+    retries: int = 0
     temperatures: tuple[float, ...] = (1.0, 0.8, 0.6)
     max_tokens: int = 96
     choosing: Choosing = field(default_factory=Choosing)
@@ -242,6 +244,7 @@ class Rounds:
             prompts=tuple(os.path.relpath(file, out) for file in self.files(self.config.asked)) if reward else (),
             reward=os.path.relpath(reward, out) if reward else "",
             k=self.config.k,
+            retries=self.config.retries if reward else 0,
             temperatures=(self.config.temperature(number),),
             max_tokens=self.config.max_tokens,
             seed=derive_key(self.config.seed, out.name, number) % 2**31,
@@ -278,7 +281,7 @@ class Rounds:
         folder = self.path / f"round-{number}" / "reject"
         file = folder / "random.jsonl"
         if not file.exists():
-            found = [sampled for sampled in read_chunk(folder / "samples.jsonl") if sampled.best() is not None]
+            found = [s for s in read_chunk(folder / "samples.jsonl") if not s.again and s.best() is not None]
             write_rows(file, [c for sampled in found if (c := sampled.any_answer(self.config.seed)) is not None])
         return file
 
@@ -325,7 +328,7 @@ class Rounds:
 
 def best_of_k(found: Sequence[Sampled]) -> dict[str, float]:
     """How often the answer with the highest reward is right, which a verifier had no part in, of all problems."""
-    found = [sampled for sampled in found if any(sample.verdict is not None for sample in sampled.samples)]
+    found = [s for s in found if not s.again and any(sample.verdict is not None for sample in s.samples)]
     rewarded = [[sample for sample in sampled.samples if sample.reward is not None] for sampled in found]
     best = [max(own, key=lambda sample: sample.reward or 0.0).right for own in rewarded if own]
     return {"best_by_reward": sum(best) / max(1, len(found))}

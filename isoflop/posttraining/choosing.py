@@ -68,7 +68,7 @@ def chosen(
     kept = kept[plain]
     account = {"best": len(pairs), "alike": len(pairs) - len(kept) - sum(manners.values()), "manners": manners}
     if rule.shares and len(kept):
-        own = [kinds.get(pairs[n][0].prompt[-1].content, ASKED) for n in kept]
+        own = [kinds.get(pairs[n][0].question, ASKED) for n in kept]
         shares = {kind: share for kind, share in rule.shares.items() if kind in own}
         kept = kept[mix(own, shares, len(kept))]
     return [pairs[n][1] for n in kept], account | {"kept": len(kept)}

@@ -2,7 +2,9 @@
 
 Llama 3 draws 10 to 30 answers from the best model so far and lets the reward model choose (arXiv 2407.21783, section
 4.2.2); a verifier chooses where answers can be checked, or both. A prompt is read once for all its answers
-(``inference.engine``), in as many rows as memory has room for.
+(``inference.engine``), in as many rows as memory has room for. A problem that nobody solved may be asked again with one
+of the wrong answers and what is wrong with it (``problems.feedback``): a right answer then is a conversation in which a
+model corrects itself, whose wrong answer is not learnt (Llama 3's execution feedback, section 4.3.1).
 
 A directory: ``sample.toml``, ``chunks/`` while it goes on, then ``samples.jsonl`` (all answers with what was said of
 them), ``best.jsonl`` (conversations for fine-tuning), ``preferences.jsonl`` and ``summary.json``. A chunk of prompts is
@@ -39,7 +41,9 @@ from isoflop.posttraining.formats.read import read_prompts
 from isoflop.posttraining.formats.write import write_rows
 from isoflop.posttraining.sampled import Sample, Sampled, figures
 from isoflop.posttraining.scoring import RewardModel
-from isoflop.problems.problem import Problem, from_row, read_rows
+from isoflop.problems.feedback import LONGEST_ANSWER, feedback
+from isoflop.problems.problem import Problem, bounded, from_row, read_rows
+from isoflop.problems.verdict import Verdict
 from isoflop.problems.verify import require_checkable, verify_all
 from isoflop.progress import Report, silent
 from isoflop.training.hardware import device_for, precision_for
@@ -62,6 +66,7 @@ class SampleConfig:
         temperatures: what they are drawn at, in turn.
         top_p: only among the likeliest tokens that together have this probability.
         max_tokens: tokens of an answer at most.
+        retries: how often a problem is asked again, with what is wrong, as long as no answer is right.
         margin: least difference of two rewards that makes a preference.
         seed: chooses other answers.
         rows: answers written at once at most; fewer where memory has no room.
@@ -76,6 +81,7 @@ class SampleConfig:
     temperatures: tuple[float, ...] = (1.0,)
     top_p: float = 1.0
     max_tokens: int = 256
+    retries: int = 0
     margin: float = 0.0
     seed: int = 0
     rows: int = 64
@@ -89,6 +95,8 @@ class SampleConfig:
                 f"k, max_tokens and rows must be at least 1, and there must be a temperature: k = {self.k}, "
                 f"max_tokens = {self.max_tokens}, rows = {self.rows}, temperatures = {self.temperatures}"
             )
+        if self.retries < 0 or (self.retries and not self.problems):
+            raise ValueError(f"retries are of problems, whose answers can be checked, and 0 or more: {self.retries}")
         if not self.prompts and not self.problems:
             raise ValueError("there is nothing to ask: give files of prompts or of problems")
         if self.prompts and not self.reward:
@@ -101,12 +109,13 @@ class SampleConfig:
 
 
 class Asked(NamedTuple):
-    """A prompt, where it was read, its ids, and what checks answers to it."""
+    """A prompt, where it was read, its ids, what checks answers to it, and how often it was asked before."""
 
     place: str
     prompt: tuple[Message, ...]
     ids: tuple[int, ...]
     problem: Problem | None
+    again: int = 0
 
 
 def rejection_sample(config: SampleConfig, path: Path, report: Report = silent) -> dict[str, Any]:
@@ -154,7 +163,7 @@ def watch(stopped: Callable[[], bool], report: Report, done: int, total: int) ->
         if stopped():
             raise Interrupted(f"stopped after {done:,} of {total:,} answers were kept; the same command goes on")
         if event.finish is not None:
-            count += 1
+            count = min(total, count + 1)  # what is asked again is not foreseen
             report("sample", count, total)
 
     return follow
@@ -222,18 +231,49 @@ class Sampler:
         for one in asked:
             if one.prompt in seen:
                 self.skipped["asked before"] += 1
-            elif len(one.ids) + 1 >= self.engine.context:
-                self.skipped["longer than the model's context"] += 1
-            elif (
-                self.reward and self.reward.tree(one.prompt, [""]).reach + self.config.max_tokens > self.reward.context
-            ):
-                self.skipped["longer than the reward model's context with an answer"] += 1
+            elif too_long := self.too_long(one):
+                self.skipped[too_long] += 1
             else:
                 yield one
             seen.add(one.prompt)
 
+    def too_long(self, one: Asked) -> str:
+        """What leaves no room for an answer, if anything does."""
+        if len(one.ids) + 1 >= self.engine.context:
+            return "longer than the model's context"
+        if self.reward and self.reward.tree(one.prompt, [""]).reach + self.config.max_tokens > self.reward.context:
+            return "longer than the reward model's context with an answer"
+        return ""
+
     def answers(self, asked: Sequence[Asked], follow: Callable[[Event], None]) -> list[Sampled]:
-        """K answers to each of these, judged."""
+        """K answers to each of these, judged, and to what had to be asked again."""
+        found = self.judged(asked, self.drawn(asked, follow))
+        every = list(found)
+        for _ in range(self.config.retries):
+            tried = [self.once_more(one, sampled) for one, sampled in zip(asked, found, strict=True)]
+            asked = [one for one in tried if one is not None]
+            found = self.judged(asked, self.drawn(asked, follow))
+            every += found
+        return every
+
+    def once_more(self, one: Asked, sampled: Sampled) -> Asked | None:
+        """What is asked where no answer was right: the same, a wrong answer and what is wrong with it."""
+        if one.problem is None or sampled.solved:
+            return None
+        shown = [(text, sample) for sample in sampled.ordered if (text := bounded(sample.text, LONGEST_ANSWER)).strip()]
+        if not shown:
+            return None
+        text, wrong = shown[0]
+        said = feedback(Verdict(wrong.verdict or "wrong", None, wrong.why))
+        prompt = (*one.prompt, Message("assistant", text, learned=False), Message("user", said))
+        again = Asked(one.place, prompt, tuple(self.chat.prompt(prompt)), one.problem, one.again + 1)
+        if self.too_long(again):
+            self.skipped["no room to be asked again"] += 1
+            return None
+        return again
+
+    def drawn(self, asked: Sequence[Asked], follow: Callable[[Event], None]) -> list[Sampled]:
+        """K answers to each of these."""
         draws = self.config.draws
         kinds = sorted(set(draws), key=draws.index)
         requests = [self.request(one, kind, draws.count(kind)) for one in asked for kind in kinds]
@@ -241,8 +281,8 @@ class Sampler:
         found = []
         for one in asked:
             samples = [sample_of(said, kind.temperature) for kind in kinds for said in next(completions)]
-            found.append(Sampled(one.place, one.prompt, tuple(samples)))
-        return self.judged(asked, found)
+            found.append(Sampled(one.place, one.prompt, tuple(samples), one.again))
+        return found
 
     def request(self, one: Asked, kind: Sampling, samples: int) -> Request:
         """What the engine is asked; its seed is the prompt's own."""
@@ -257,7 +297,7 @@ class Sampler:
         checked = [(i, n, one.problem) for i, one in enumerate(asked) if one.problem for n in range(len(samples[i]))]
         verdicts = verify_all((problem, samples[i][n].text) for i, n, problem in checked)
         for (i, n, _), verdict in zip(checked, verdicts, strict=True):
-            samples[i][n] = replace(samples[i][n], verdict=verdict.status)
+            samples[i][n] = replace(samples[i][n], verdict=verdict.status, why=verdict.why)
         return [replace(sampled, samples=tuple(row)) for sampled, row in zip(found, samples, strict=True)]
 
     def rewarded(self, model: RewardModel, found: Sequence[Sampled], samples: list[list[Sample]]) -> None:

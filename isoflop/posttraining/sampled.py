@@ -92,6 +92,11 @@ class Sampled:
         return Conversation((*self.prompt, Message("assistant", ordered[0].text)))
 
     @property
+    def question(self) -> str:
+        """What the user asked first."""
+        return next(message.content for message in self.prompt if message.role == "user")
+
+    @property
     def solved(self) -> bool:
         """Whether any answer is right."""
         return any(sample.right for sample in self.samples)
@@ -101,7 +106,7 @@ class Sampled:
         whole = [sample for sample in self.samples if sample.whole]
         if not whole:
             return None
-        drawn = min(range(len(whole)), key=lambda n: derive_key(seed, "any answer", self.place, n))
+        drawn = min(range(len(whole)), key=lambda n: derive_key(seed, "any answer", self.question, n))
         return Conversation((*self.prompt, Message("assistant", whole[drawn].text)))
 
     def preference(self, margin: float) -> Ranking | None:
