@@ -10,7 +10,7 @@ ARGS   ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: quickstart test test-slow lint clean help
+.PHONY: quickstart test check test-slow lint clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
@@ -18,7 +18,10 @@ help:            ## this list
 quickstart: $(VENV)/ready        ## the whole loop on this machine in about 12 minutes, installation included
 	$(BIN)/isoflop quickstart --out $(OUT) $(ARGS)
 
-test: $(VENV)/ready-dev lint     ## style, types and all tests, on all processors
+test: $(VENV)/ready-dev          ## style, types and all tests, on all processors
+	@$(MAKE) --no-print-directory -j 2 lint check
+
+check: $(VENV)/ready-dev         ## the tests alone
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(VENV)/ready-dev     ## the tests that take minutes

@@ -31,7 +31,8 @@ from isoflop.posttraining.dpo import Preferring, dpo, tree_of
 from isoflop.posttraining.preference import fallen, preference_loss
 from isoflop.posttraining.reference import FILE
 from isoflop.posttraining.responses import Responses
-from isoflop.posttraining.settings import DPOConfig, Preference
+from isoflop.posttraining.reward import RewardTraining
+from isoflop.posttraining.settings import DPOConfig, Preference, RewardConfig
 from isoflop.posttraining.stage import Stage
 from isoflop.progress import silent
 from isoflop.tokens.manifest import TOKENIZER
@@ -329,6 +330,20 @@ def test_falling_likelihood_of_the_better_is_said_once(
     lines = [{"chosen_shift": shift, "tokens": 1} for shift in (0.0, -0.2, -0.2, -0.2)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert "up to number 3 the better" in task.summary()["warning"]
+
+
+def test_others_names_for_the_fields_of_rows_are_understood_by_every_stage_of_rankings(
+    base: Path, data: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    file = tmp_path / "others.jsonl"
+    renamed = [{"q": row["prompt"], "good": row["chosen"], "bad": row["rejected"]} for row in rows]
+    file.write_text("".join(json.dumps(row) + "\n" for row in renamed))
+    theirs = config_of(base, file, columns="prompt=q,chosen=good,rejected=bad")
+    assert Preferring(theirs, tmp_path).trees == Preferring(config_of(base, data), tmp_path).trees
+    reward = RewardConfig(model=str(base), data=(str(file),), columns=theirs.columns)
+    plain = replace(reward, data=(str(data),), columns="")
+    assert RewardTraining.read(reward, tmp_path).fingerprint == RewardTraining.read(plain, tmp_path).fingerprint
 
 
 def test_terms_that_make_no_loss_are_refused() -> None:

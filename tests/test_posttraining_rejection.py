@@ -79,7 +79,9 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_a_verifier_keeps_right_answers_and_prefers_them_to_wrong_ones(models: Path, tmp_path: Path) -> None:
+def test_a_verifier_keeps_right_answers_and_prefers_them_to_wrong_ones(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     summary = rejection_sample(config_of(models), tmp_path / "out")
     found = list(read_chunk(tmp_path / "out" / "samples.jsonl"))
     assert len(found) == summary["prompts"] == len(PROBLEMS)
@@ -98,6 +100,15 @@ def test_a_verifier_keeps_right_answers_and_prefers_them_to_wrong_ones(models: P
         right = answers[row["prompt"][0]["content"]]
         assert row["responses"][0] == right != row["responses"][1]
     assert not (tmp_path / "out" / "chunks").exists()
+    samples = str(tmp_path / "out" / "samples.jsonl")
+    capsys.readouterr()
+    assert dispatch(["problems", "--check", str(models / "problems.jsonl"), samples, "--json"]) == 0
+    checked = [json.loads(line)["status"] == "right" for line in capsys.readouterr().out.splitlines()]
+    assert checked == [sample.right for sampled in found for sample in sampled.samples]
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"prompt": "say law 0", "samples": [{"text": "law"}]}\n')
+    assert dispatch(["problems", "--check", str(models / "problems.jsonl"), str(broken)]) == 1
+    assert "broken.jsonl:1" in capsys.readouterr().err
 
 
 def test_which_answer_is_drawn_at_random_depends_on_seed_and_question_and_not_on_where_it_was_read() -> None:

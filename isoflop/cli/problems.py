@@ -23,7 +23,7 @@ examples:
   isoflop problems                                         a look at every kind
   isoflop problems add sorting --level 1 2 --count 500 --part training --out train.jsonl
   isoflop problems add sorting --level 1 2 --count 50 --part held-out --out held-out.jsonl
-  isoflop problems --check held-out.jsonl answers.jsonl    a row {"prompt": ..., "text": ...} an answer
+  isoflop problems --check held-out.jsonl answers.jsonl    rows {"prompt": ..., "text": ...} or samples.jsonl
 """
 
 SHOWN = 3
@@ -124,7 +124,8 @@ def check(problems_file: Path, answers_file: Path, seconds: float, *, as_json: b
 
     problems = read_problems(problems_file)
     require_checkable(problems)
-    answers = paired(problems, read_rows(answers_file), answers_file)
+    rows = [answer for where, row in read_rows(answers_file) for answer in answers_of(where, row)]
+    answers = paired(problems, rows, answers_file)
     if any(problem.checker in READERS for problem, _ in answers):
         for weakness in weaknesses():
             print(f"programs are not kept from this on this machine: they can {weakness}", file=sys.stderr)
@@ -134,6 +135,17 @@ def check(problems_file: Path, answers_file: Path, seconds: float, *, as_json: b
             print(json.dumps({"prompt": problem.prompt, "text": text, **vars(verdict)}, ensure_ascii=False))
     else:
         tell(answers, verdicts)
+
+
+def answers_of(where: str, row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The answers of a row: itself, or all those that ``isoflop sample`` wrote into one for a prompt."""
+    if "samples" not in row:
+        return [(where, row)]
+    try:
+        question = next(message["content"] for message in row["prompt"] if message["role"] == "user")
+        return [(where, {"prompt": question, "text": sample["text"]}) for sample in row["samples"]]
+    except (KeyError, TypeError, StopIteration):
+        raise ValueError(f"{where}: no row of samples as isoflop sample writes them") from None
 
 
 def paired(problems: list[Problem], rows: list[tuple[str, dict[str, Any]]], file: Path) -> list[tuple[Problem, str]]:

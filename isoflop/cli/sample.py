@@ -28,6 +28,7 @@ class Arguments:
         model: What answers: a run, a stage, an imported model, a Hugging Face folder.
         out: Directory of the samples.
         prompts: Files of prompts, in any format of conversations; answers in them are left out.
+        columns: Others' names for the fields of prompts' rows, such as prompt=question.
         problems: Files of problems that can be checked, as isoflop problems writes them.
         reward: The reward model's directory.
         k: Answers to each prompt.
@@ -45,6 +46,7 @@ class Arguments:
     model: tyro.conf.Positional[Path]
     out: Path
     prompts: tuple[Path, ...] = ()
+    columns: str = ""
     problems: tuple[Path, ...] = ()
     reward: Path | None = None
     k: int = 10
@@ -71,6 +73,7 @@ def main(arguments: list[str]) -> None:
     config = SampleConfig(
         model=inside(a.model),
         prompts=tuple(map(inside, a.prompts)),
+        columns=a.columns,
         problems=tuple(map(inside, a.problems)),
         reward=inside(a.reward) if a.reward else "",
         k=a.k,

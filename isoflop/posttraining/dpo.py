@@ -29,6 +29,8 @@ from torch import Tensor, nn
 from isoflop.posttraining.branches import Tree, room_for
 from isoflop.posttraining.chat import Chat
 from isoflop.posttraining.conversation import Ranking
+from isoflop.posttraining.formats import FIELDS
+from isoflop.posttraining.formats.columns import parse
 from isoflop.posttraining.formats.read import read_rankings
 from isoflop.posttraining.formats.tally import Tally
 from isoflop.posttraining.preference import fallen, preference_loss
@@ -82,7 +84,8 @@ class Preferring:
         files = [Path(os.path.normpath(path / name)) for name in config.data]
         context = config.context or self.model.shape.context
         self.tally, chat = Tally(), Chat(self.tokenizer)
-        encoded = [tree_of(chat, found.value, config.pairs) for found in read_rankings(files, self.tally)]
+        read = read_rankings(files, self.tally, columns=parse(config.columns, FIELDS))
+        encoded = [tree_of(chat, found.value, config.pairs) for found in read]
         self.trees = [tree for tree in encoded if tree.reach <= context]
         self.dropped = len(encoded) - len(self.trees)
         if not self.trees:

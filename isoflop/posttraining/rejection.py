@@ -37,6 +37,8 @@ from isoflop.keys import derive_key
 from isoflop.posttraining.branches import Tree
 from isoflop.posttraining.chat import Chat
 from isoflop.posttraining.conversation import Message
+from isoflop.posttraining.formats import FIELDS
+from isoflop.posttraining.formats.columns import parse
 from isoflop.posttraining.formats.read import read_prompts
 from isoflop.posttraining.formats.write import write_rows
 from isoflop.posttraining.sampled import Sample, Sampled, figures
@@ -60,6 +62,7 @@ class SampleConfig:
     Attributes:
         model: what answers: anything that ``training.weights`` opens, relative to the directory or absolute.
         prompts: files of prompts, in any format that ``posttraining.formats`` knows; answers in them are left out.
+        columns: others' names for the fields of prompts' rows, such as "prompt=question".
         problems: files of problems whose answers can be checked (``isoflop problems`` writes them).
         reward: the reward model's directory; none where verifiers alone choose.
         k: answers to a prompt.
@@ -75,6 +78,7 @@ class SampleConfig:
 
     model: str
     prompts: tuple[str, ...] = ()
+    columns: str = ""
     problems: tuple[str, ...] = ()
     reward: str = ""
     k: int = 10
@@ -217,7 +221,7 @@ class Sampler:
         model, tokenizer = load_model(Path(os.path.normpath(path / config.model)))
         reward = RewardModel.load(Path(os.path.normpath(path / config.reward))) if config.reward else None
         chat = Chat(tokenizer)
-        asked = [*asked_prompts(chat, prompts), *asked_problems(chat, problems)]
+        asked = [*asked_prompts(chat, prompts, config.columns), *asked_problems(chat, problems)]
         decoder = Decoder(model.to(device), dtype=precision_for(config.precision, device))
         longest = max((len(one.ids) for one in asked), default=1) + config.max_tokens
         rows = rows_that_fit(decoder, min(longest, model.shape.context), config.rows)
@@ -324,9 +328,9 @@ def sample_of(said: Completion, temperature: float) -> Sample:
     return Sample(said.text, len(said.ids), sum(said.logprobs), temperature, said.finish or "length")
 
 
-def asked_prompts(chat: Chat, files: Sequence[Path]) -> Iterator[Asked]:
-    """The prompts of files, in any format."""
-    for found in read_prompts(files) if files else ():
+def asked_prompts(chat: Chat, files: Sequence[Path], columns: str) -> Iterator[Asked]:
+    """The prompts of files, in any format, or with columns of others' names."""
+    for found in read_prompts(files, columns=parse(columns, FIELDS)) if files else ():
         yield Asked(found.place, found.value, tuple(chat.prompt(found.value)), None)
 
 

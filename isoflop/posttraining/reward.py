@@ -29,6 +29,8 @@ from torch import Tensor, nn
 from isoflop.keys import derive_key
 from isoflop.posttraining.branches import Branches, Tree, lay_out, room_for
 from isoflop.posttraining.conversation import Ranking
+from isoflop.posttraining.formats import FIELDS
+from isoflop.posttraining.formats.columns import parse
 from isoflop.posttraining.formats.read import read_rankings
 from isoflop.posttraining.formats.tally import Tally
 from isoflop.posttraining.rows import held_out
@@ -101,7 +103,7 @@ class RewardTraining:
         model, tokenizer = open_model(config, path)
         files = [Path(os.path.normpath(path / name)) for name in config.data]
         tally = Tally()
-        rankings = [found.value for found in read_rankings(files, tally)]
+        rankings = [found.value for found in read_rankings(files, tally, columns=parse(config.columns, FIELDS))]
         return cls(config, RewardModel(model, tokenizer).initialise(config.seed), rankings, tally)
 
     def begin(self, ranks: Ranks, report: Report) -> None:

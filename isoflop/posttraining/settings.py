@@ -29,6 +29,7 @@ class StageConfig:
         rate: the highest learning rate.
         warmup: share of the stage over which the rate rises to it.
         floor: share of the highest rate that the cosine ends with.
+        columns: others' names for the fields of the data's rows, such as "prompt=question,answer=response".
         context: longest example in tokens; 0 for the model's context.
         micro_tokens: tokens of a forward pass at most, though one row at least.
         optimizer: constants of AdamW, and the clip of the gradient's norm.
@@ -52,6 +53,7 @@ class StageConfig:
     rate: float = 1e-5
     warmup: float = 0.03
     floor: float = 0.1
+    columns: str = ""
     context: int = 0
     micro_tokens: int = 4096
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -86,7 +88,6 @@ class SFTConfig(StageConfig):
 
     Attributes:
         data: files of conversations, in any of the known formats.
-        columns: others' names for the fields of a row, such as "prompt=question,answer=response".
         replay: folders of prepared tokens, whose plain text is learnt from as well.
         replay_share: share of all trained tokens that are plain text's.
     """
@@ -94,7 +95,6 @@ class SFTConfig(StageConfig):
     kind: ClassVar[str] = "sft"
 
     data: tuple[str, ...] = field(default=(), metadata=PATH)
-    columns: str = ""
     replay: tuple[str, ...] = field(default=(), metadata=PATH)
     replay_share: float = 0.1
 

@@ -29,6 +29,8 @@ from isoflop.model.llama import Llama
 from isoflop.posttraining.chat import Chat
 from isoflop.posttraining.divergence import Divergence, compared
 from isoflop.posttraining.drawing import Drawing
+from isoflop.posttraining.formats import FIELDS
+from isoflop.posttraining.formats.columns import parse
 from isoflop.posttraining.formats.read import read_conversations, read_prompts
 from isoflop.posttraining.formats.tally import Tally
 from isoflop.posttraining.reference import weights_fingerprint
@@ -71,6 +73,7 @@ class Teaching:
         self.context = config.context or self.model.shape.context
         self.teacher = self.open_teacher(Path(os.path.normpath(path / config.teacher)))
         self.tallies: list[Tally] = []
+        self.columns = parse(config.columns, FIELDS)
         self.dropped = self.cut = 0
         prompts = self.read_prompts(self.named(config.prompts))
         self.drawing = Drawing(config, self.model, prompts, self.chat.stop_ids, self.context)
@@ -114,7 +117,7 @@ class Teaching:
         if not files:
             return []
         self.tallies.append(tally := Tally())
-        found = [tuple(self.chat.prompt(placed.value)) for placed in read_prompts(files, tally)]
+        found = [tuple(self.chat.prompt(placed.value)) for placed in read_prompts(files, tally, columns=self.columns)]
         kept = [ids for ids in found if len(ids) < self.context]
         self.dropped += len(found) - len(kept)
         if not kept:
@@ -126,7 +129,7 @@ class Teaching:
         if not files:
             return []
         self.tallies.append(tally := Tally())
-        read = read_conversations(files, tally)
+        read = read_conversations(files, tally, columns=self.columns)
         fitted = Fitted.of([example_of(self.chat, placed.value) for placed in read], self.context)
         self.cut, self.dropped = self.cut + fitted.cut, self.dropped + fitted.dropped
         return fitted.examples
