@@ -60,7 +60,7 @@ def test_the_first_model_is_what_others_are_compared_with_on_prompts_that_all_an
     found = results({"a": answered(1, 1, 1, None, 9), "b": answered(2, 0, 1, 5, None)})
     assert found["a"].outcomes == (1, 1, 1)
     assert found["b"].figures["win rate"].value == 0.5
-    assert found["b"].counts == {"left out": 2}
+    assert found["b"].counts == {"prompts too long": 2}
     assert "win rate" not in found["a"].figures
     assert found["b"].better_than(found["a"]).figure.value == 0
     assert found["b"].groups["alike"].count == 3
@@ -79,5 +79,9 @@ def test_the_command_says_who_wins(models: Path, tmp_path: Path, capsys: pytest.
     assert found["figures"]["win rate"]["count"] == 9
     assert dispatch(["evaluate", str(models / "a"), str(models / "b"), *given]) == 0
     assert "win rate at equal length" in capsys.readouterr().out
+    assert dispatch(["evaluate", *given, "--dry-run"]) == 0
+    assert "10" in capsys.readouterr().out
+    assert dispatch(["evaluate", str(models / "a"), str(models / "a"), *given]) == 1
+    assert "named twice" in capsys.readouterr().err
     assert dispatch(["evaluate", str(models / "a"), *given[:2]]) == 1
     assert "--reward" in capsys.readouterr().err

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,11 +46,12 @@ class Arguments:
         models: Runs, checkpoints, aligned or imported models, Hugging Face folders or .gguf files.
         tasks: Names of tasks and paths of files, with commas between them; without prompts a few everyday ones.
         data: Folder with the tasks' files, anywhere below it.
-        limit: Items of each task at most, the same ones for every model; all of them if not given.
+        limit: Items of each task, and prompts, at most, the same ones for every model; all of them if not given.
         chat: Ask every model questions as a user would in a conversation; by default only one that has a chat template
             beside it, and others in plain text with examples.
         plain: Ask every model in plain text with examples.
-        prompts: Files of prompts, in any format of conversations, whose answers a reward model judges.
+        prompts: Files of prompts, in any format of conversations, to each of which every model gives one answer that a
+            reward model judges: its mean reward, and how often each model beats the first.
         reward: That reward model's directory.
         shots: Worked examples before a question in plain text.
         samples: Answers to a question; several are drawn, and pass@k is given.
@@ -106,12 +108,14 @@ def main(arguments: list[str]) -> None:
     if not (a.models or a.dry_run):
         raise ValueError("name at least one model, such as a run's directory")
     wanted = a.tasks if a.tasks is not None else "" if a.prompts else EVERYDAY
+    if repeated := {str(path) for path in a.models if a.models.count(path) > 1}:
+        raise ValueError(f"{min(repeated)} is named twice; a model is compared with others")
     loaded = [load(name, a.data, a.limit) for name in dict.fromkeys(filter(None, wanted.split(",")))]
     for task in loaded:
         for sentence in task.bad[:3]:
             print(f"skipped: {sentence}")
     if a.dry_run:
-        show(("task", "items"), [(task.name, f"{len(task.items):,}") for task in loaded])
+        show(("task", "items"), [(task.name, f"{len(task.items):,}") for task in loaded] + asked(a))
         return
     results = evaluate(a, loaded)
     if a.json:
@@ -142,7 +146,7 @@ def evaluate(a: Arguments, loaded: list[Loaded]) -> Results:
                 own[task.name] = task.run(scorer, setting, labelled(report, f"{path.name} {task.name}"))
                 keep(a.out, results)
             if contest is not None:
-                how = setting_of(a, scorer, True).answering
+                how = setting_of(replace(a, samples=1), scorer, True).answering
                 judged[str(path)] = contest.judged(scorer, how, labelled(report, f"{path.name} answers"))
     if judged:
         from isoflop.posttraining.contest import results as compared
@@ -153,13 +157,25 @@ def evaluate(a: Arguments, loaded: list[Loaded]) -> Results:
     return results
 
 
+def asked(a: Arguments) -> list[tuple[str, str]]:
+    """How many prompts there are, as a line beside the tasks."""
+    if not a.prompts:
+        return []
+    from isoflop.posttraining.contest import prompts_of
+
+    return [("prompts", f"{len(prompts_of(a.prompts, a.limit)[0]):,}")]
+
+
 def open_contest(a: Arguments, device: torch.device) -> Contest | None:
     """The prompts and their judge, where they are given."""
     if a.reward is None:
         return None
     from isoflop.posttraining.contest import Contest
 
-    return Contest.open(a.reward, a.prompts, a.limit, device)
+    contest = Contest.open(a.reward, a.prompts, a.limit, device)
+    if contest.tally.rows > contest.tally.kept:
+        print(f"prompts: {contest.tally}", file=sys.stderr)
+    return contest
 
 
 def keep(file: Path | None, results: Results) -> None:

@@ -121,9 +121,9 @@ def told(summary: dict[str, Any], out: Path) -> str:
     }
     for name, words in shown.items():
         if name in summary:
-            error = f" ± {summary[f'{name}_error']:.3f}" if f"{name}_error" in summary else ""
+            error = f" ± {summary[f'{name}_error']:.3f} (95%)" if f"{name}_error" in summary else ""
             found.append(f"{words}: {summary[name]:.3f}{error}")
-    if (cut := summary["finish"]["length"]) > summary["samples"] / 2:
+    if cut := summary["finish"]["length"]:
         found.append(f"{cut:,} answers had no end within the limit and are not learnt from; raise --max-tokens")
     found += [f"left out, {reason}: {count:,}" for reason, count in summary["skipped"].items()]
     found.append(f"{summary['best']:,} conversations and {summary['preferences']:,} preferences: {out}")

@@ -20,6 +20,8 @@ from isoflop.keys import derive_key
 
 BUCKETS = {"shorter": (-math.inf, -0.1), "alike": (-0.1, 0.1), "longer": (0.1, math.inf)}
 """By the logarithm of how many times longer the second answer is: within 10% is alike."""
+LEAST_SPREAD = 0.1
+"""Of the logarithms of lengths: answers that differ less say nothing of what length is worth."""
 RIDGE = 1e-2
 """Of the curve's two numbers, so that wins all on one side have an answer."""
 
@@ -80,7 +82,7 @@ def at_equal_length(wins: Floats, longer: Floats) -> Figure:
 
 def intercepts(wins: Floats, longer: Floats, weights: Floats) -> Floats:
     """The fitted chance at 0 for every row of ``weights`` (fits, prompts), by Newton's method."""
-    inputs = np.stack((np.ones_like(longer), longer / max(1e-9, float(longer.std()))))  # (2, prompts)
+    inputs = np.stack((np.ones_like(longer), longer / max(LEAST_SPREAD, float(longer.std()))))  # (2, prompts)
     found = np.zeros((len(weights), 2))
     for _ in range(15):
         chance = 1 / (1 + np.exp(-(found @ inputs)))

@@ -26,6 +26,7 @@ from isoflop.inference.requests import Completion
 from isoflop.posttraining.chat import Chat
 from isoflop.posttraining.conversation import Message
 from isoflop.posttraining.formats.read import read_prompts
+from isoflop.posttraining.formats.tally import Tally
 from isoflop.posttraining.scoring import RewardModel
 from isoflop.progress import Report, silent
 
@@ -34,11 +35,17 @@ Judged = list[tuple[Completion, float] | None]
 """A model's answer to every prompt and its reward; None where the prompt or the answer is too long."""
 
 
+def prompts_of(files: Sequence[Path], limit: int | None) -> tuple[list[Prompt], Tally]:
+    """The different prompts of files in any format, ``limit`` of them at most, and an account of their rows."""
+    tally = Tally()
+    return some(list(dict.fromkeys(found.value for found in read_prompts(files, tally))), limit), tally
+
+
 class Contest:
     """Prompts, and the reward model that judges answers to them."""
 
-    def __init__(self, judge: RewardModel, prompts: Sequence[Prompt]) -> None:
-        self.judge, self.prompts = judge, list(prompts)
+    def __init__(self, judge: RewardModel, prompts: Sequence[Prompt], tally: Tally) -> None:
+        self.judge, self.prompts, self.tally = judge, list(prompts), tally
 
     @classmethod
     def open(
@@ -46,8 +53,7 @@ class Contest:
     ) -> Contest:
         """The reward model of a directory and the prompts of files in any format, ``limit`` of them at most."""
         judge = RewardModel.load(reward).to(device or torch.device("cpu"))
-        prompts = list(dict.fromkeys(found.value for found in read_prompts(files)))
-        return cls(judge, some(prompts, limit))
+        return cls(judge, *prompts_of(files, limit))
 
     def judged(self, scorer: Scorer, how: Answering, report: Report = silent) -> Judged:
         """Let a model answer every prompt once, in the chat format, and judge what it says."""
@@ -93,5 +99,7 @@ def results(judged: Mapping[str, Judged]) -> dict[str, Result]:
             groups = wins.buckets
         first = first or rated
         outcomes = tuple(each.reward for each in rated)
-        found[name] = Result("reward", figures, outcomes, groups=groups, counts={"left out": len(columns) - len(kept)})
+        found[name] = Result(
+            "reward", figures, outcomes, groups=groups, counts={"prompts too long": len(columns) - len(kept)}
+        )
     return found

@@ -40,6 +40,7 @@ from isoflop.posttraining.conversation import Message
 from isoflop.posttraining.formats import FIELDS
 from isoflop.posttraining.formats.columns import parse
 from isoflop.posttraining.formats.read import read_prompts
+from isoflop.posttraining.formats.tally import Tally
 from isoflop.posttraining.formats.write import write_rows
 from isoflop.posttraining.sampled import Sample, Sampled, figures
 from isoflop.posttraining.scoring import RewardModel
@@ -221,13 +222,17 @@ class Sampler:
         model, tokenizer = load_model(Path(os.path.normpath(path / config.model)))
         reward = RewardModel.load(Path(os.path.normpath(path / config.reward))) if config.reward else None
         chat = Chat(tokenizer)
-        asked = [*asked_prompts(chat, prompts, config.columns), *asked_problems(chat, problems)]
+        tally = Tally()
+        # problems first: what stands among both is to be checked
+        asked = [*asked_problems(chat, problems), *asked_prompts(chat, prompts, config.columns, tally)]
         decoder = Decoder(model.to(device), dtype=precision_for(config.precision, device))
         longest = max((len(one.ids) for one in asked), default=1) + config.max_tokens
         rows = rows_that_fit(decoder, min(longest, model.shape.context), config.rows)
         if reward is not None:
             reward.to(device)
-        return cls(config, Engine(decoder, tokenizer, rows=rows), chat, reward, asked)
+        sampler = cls(config, Engine(decoder, tokenizer, rows=rows), chat, reward, asked)
+        sampler.skipped["rows that ask nothing, or cannot be understood"] += tally.rows - tally.kept
+        return sampler
 
     def answerable(self, asked: Sequence[Asked]) -> Iterator[Asked]:
         """What leaves room for an answer, each question once; the rest is counted."""
@@ -272,7 +277,7 @@ class Sampler:
         prompt = (*one.prompt, Message("assistant", text, learned=False), Message("user", said))
         again = Asked(one.place, prompt, tuple(self.chat.prompt(prompt)), one.problem, one.again + 1)
         if self.too_long(again):
-            self.skipped["no room to be asked again"] += 1
+            self.skipped["no room to be asked once more"] += 1
             return None
         return again
 
@@ -328,9 +333,9 @@ def sample_of(said: Completion, temperature: float) -> Sample:
     return Sample(said.text, len(said.ids), sum(said.logprobs), temperature, said.finish or "length")
 
 
-def asked_prompts(chat: Chat, files: Sequence[Path], columns: str) -> Iterator[Asked]:
+def asked_prompts(chat: Chat, files: Sequence[Path], columns: str, tally: Tally) -> Iterator[Asked]:
     """The prompts of files, in any format, or with columns of others' names."""
-    for found in read_prompts(files, columns=parse(columns, FIELDS)) if files else ():
+    for found in read_prompts(files, tally, columns=parse(columns, FIELDS)) if files else ():
         yield Asked(found.place, found.value, tuple(chat.prompt(found.value)), None)
 
 
