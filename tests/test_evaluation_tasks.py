@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import random
+import shutil
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -308,9 +309,11 @@ def test_the_command_puts_models_side_by_side(model: Path, tmp_path: Path, capsy
     text.write_text("the law of the land " * 20)
     tasks = ["--tasks", f"{choices},{questions},{text}", "--max-tokens", "4", "--shots", "2", "--device", "cpu"]
     out = tmp_path / "found.json"
-    assert cli.dispatch(["evaluate", str(model), str(model), *tasks, "--json", "--out", str(out)]) == 0
+    copy = shutil.copytree(model, tmp_path / "copy")
+    assert cli.dispatch(["evaluate", str(model), str(copy), *tasks, "--json", "--out", str(out)]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads(out.read_text())
+    assert printed[str(copy)][str(choices)]["difference"]["value"] == 0
     found = printed[str(model)][str(choices)]
     assert found["figures"]["accuracy"]["count"] == 20
     assert cli.dispatch(["evaluate", str(model), *tasks, "--chat", "--samples", "2"]) == 0
