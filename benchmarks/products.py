@@ -16,7 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROWS = (1, 2, 8, 16, 32, 64, 128, 256, 512, 1024)
+from isoflop.inference.weights import FEW
+
+ROWS = (1, *(2**n for n in range(1, (2 * FEW).bit_length())))
+"""Up to twice as many as generation multiplies from the weights' side."""
 
 
 def matrices(a: argparse.Namespace) -> list[Tensor]:

@@ -133,7 +133,8 @@ def test_one_document_a_row_is_no_mask_at_all() -> None:
 
 
 @pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
-@pytest.mark.parametrize("time", [200, pytest.param(700, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("time", [200, 700])
 def test_compiled_and_masked_is_eager_and_one_graph_serves_any_documents(time: int) -> None:
     shape = Shape(1, 32, 2, 1, 64, 64, context=time)
     tokens = torch.randint(64, (2, time), generator=torch.Generator().manual_seed(0))

@@ -127,6 +127,7 @@ def test_recomputed_experts_change_no_bit() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
 def test_compiled_experts_norms_and_caps_compute_what_the_eager_ones_do() -> None:
     shape = replace(SPARSE, layers=1, qk_norm=True, attention_cap=2.0)
