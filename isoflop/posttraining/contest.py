@@ -1,7 +1,7 @@
 """Models that answer the same prompts, judged by a reward model: what each is worth, and how often it beats the first.
 
 For prompts that nothing can check. A prompt counts where the answers of all models could be judged; the others are
-counted as left out. Wins are given at equal length too (``evaluation.win_rate``), because reward models like long
+counted as too long. Wins are given at equal length too (``evaluation.win_rate``), because reward models like long
 answers. What a reward model prefers is not what people prefer: the judge's own accuracy on held-out pairs says how far
 to believe it, and one that was trained on a model's answers should not judge that model.
 """
@@ -79,11 +79,11 @@ def results(judged: Mapping[str, Judged]) -> dict[str, Result]:
 
     Raises ValueError where no prompt has an answer of every model that could be judged.
     """
-    columns = list(zip(*judged.values(), strict=True))
-    common = [number for number, column in enumerate(columns) if None not in column]
+    by_prompt = list(zip(*judged.values(), strict=True))
+    common = [number for number, answers in enumerate(by_prompt) if None not in answers]
     if not common:
         raise ValueError(
-            f"none of {len(columns):,} prompts has answers of all models that the reward model can read: they are "
+            f"none of {len(by_prompt):,} prompts has answers of all models that the reward model can read: they are "
             f"longer than its context or a model's; give shorter prompts, or lower --max-tokens"
         )
     found: dict[str, Result] = {}
@@ -100,6 +100,6 @@ def results(judged: Mapping[str, Judged]) -> dict[str, Result]:
         first = first or rated
         outcomes = tuple(each.reward for each in rated)
         found[name] = Result(
-            "reward", figures, outcomes, groups=groups, counts={"prompts too long": len(columns) - len(kept)}
+            "reward", figures, outcomes, groups=groups, counts={"prompts too long": len(by_prompt) - len(kept)}
         )
     return found

@@ -34,9 +34,9 @@ from isoflop.training.ranks import Ranks, gradients
 from isoflop.training.run import Run
 
 ALONE = Ranks()
-ALONE_FOR = 10
-"""How many times longer a stage must be than one run of many before compiling is worth its wait: nobody else will use
-the graphs, each takes some 20 s, and products in fp32 gain by them half of the rest at most (docs/lab.md)."""
+UNSHARED = 10
+"""How many times longer a stage must be than a run of a sweep before it is compiled: a sweep's runs share their graphs,
+a stage waits some 20 s for each of its own (docs/lab.md)."""
 OTHER_EXAMPLES = "its examples are not those it has learnt from so far; restore the data, or start another directory"
 
 
@@ -48,7 +48,7 @@ class Stage:
         self.device = task.model.embedding.device
         self.progress = Progress(0, 0, 0.0)
         shapes = fitting(config.micro_tokens // task.length).bit_length()  # powers of two up to a whole micro-batch
-        task.model.compiled, _ = compile_for(config.compile, self.device, self.flops / (shapes * ALONE_FOR))
+        task.model.compiled, _ = compile_for(config.compile, self.device, self.flops / (shapes * UNSHARED))
         self.optimizer = build_optimizer(task.model, config.optimizer, task.learner)
         self.sentry = Sentry(Guard())
         self.parts: dict[str, Part] = {
